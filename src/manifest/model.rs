@@ -1,0 +1,131 @@
+//! `containers.toml` as plain data: valid, defaults applied, paths absolute, names resolved. What [`super::load`] makes
+//! and everybody else reads.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::diagnostic::{SourceText, Span};
+use crate::reference::{RegistryHost, Repository, Tag};
+
+/// A container's name: its folder's, or the one the manifest gives. `[a-z0-9]` with `.`, `_`, `-` between.
+pub(crate) type ContainerName = String;
+
+/// The whole manifest.
+#[derive(Debug, Clone)]
+pub(crate) struct ProjectManifest {
+    /// The manifest's text, for diagnostics that are found later.
+    pub source: Arc<SourceText>,
+    /// The folder of `containers.toml`, absolute and canonical: every relative path starts here.
+    pub root: PathBuf,
+    /// The manifest file, absolute.
+    pub path: PathBuf,
+    pub registry: Registry,
+    /// Where release records live.
+    pub state: Repository,
+    /// Moving tags with the branches whose commits may move them; `None`: the manifest says nothing, so `latest`
+    /// follows the default branch.
+    pub channels: Option<IndexMap<Tag, Vec<String>>>,
+    pub cache: Cache,
+    /// All containers by name, in the manifest's order, discovered ones after the written ones, sorted by name.
+    pub containers: IndexMap<ContainerName, Container>,
+}
+
+/// Where images go.
+#[derive(Debug, Clone)]
+pub(crate) struct Registry {
+    pub host: RegistryHost,
+    /// Plain HTTP: loopback hosts, and those with `insecure = true`.
+    pub plain_http: bool,
+}
+
+/// Where build caches go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CacheBackend {
+    Registry,
+    None,
+}
+
+/// Which runs export a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CacheExport {
+    /// Those of branches that move a channel.
+    Channels,
+    Never,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Cache {
+    pub backend: CacheBackend,
+    pub export: CacheExport,
+}
+
+/// One container of the manifest, everything that the manifest and the defaults say of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Container {
+    pub name: ContainerName,
+    /// The build context, absolute.
+    pub context: PathBuf,
+    /// The Dockerfile, absolute.
+    pub dockerfile: PathBuf,
+    pub target: Option<String>,
+    pub args: BTreeMap<String, String>,
+    /// Named contexts: folders, absolute.
+    pub contexts: BTreeMap<String, PathBuf>,
+    pub labels: BTreeMap<String, String>,
+    pub network: Network,
+    pub platform: Platform,
+    pub profile: Profile,
+    /// Immutable tags to add beside the release's, with their `{variables}`.
+    pub tags: Vec<String>,
+    /// Containers that `needs` names; those inferred from the Dockerfile are the graph's.
+    pub needs: Vec<ContainerName>,
+    /// The image's repository.
+    pub repository: Repository,
+    /// The tag of the registry cache, in the repository of `cache_repository`.
+    pub cache_repository: Repository,
+    pub cache_tag: Tag,
+    /// The longest a build may take, its push included.
+    pub timeout: Option<Duration>,
+    /// Where the manifest speaks of it: its table's header, or the `roots` pattern that found it.
+    pub span: Span,
+}
+
+/// `os/architecture[/variant]`, as in an image's config.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub(crate) struct Platform {
+    pub os: String,
+    pub architecture: String,
+    pub variant: Option<String>,
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant
+            .as_ref()
+            .map_or(Ok(()), |variant| write!(f, "/{variant}"))
+    }
+}
+
+/// The network of RUN steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    Default,
+    None,
+    /// Needs the builder's `network.host` entitlement.
+    Host,
+}
+
+/// For whom the image is: decides media types, compression and attestations (see `crate::profile`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Profile {
+    Docker,
+    Sagemaker,
+    Lambda,
+}
