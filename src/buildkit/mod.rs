@@ -1,0 +1,35 @@
+//! The BuildKit client: transport, sessions, Solve and Status, errors. It knows images, caches and contexts as BuildKit
+//! names them, and nothing of manifests, runs or reports.
+
+pub(crate) mod dial;
+pub(crate) mod error;
+pub(crate) mod session;
+pub(crate) mod solve;
+pub(crate) mod status;
+
+use tonic::transport::Channel;
+
+/// A BuildKit that answers. Cheap to clone: all clones share one connection.
+#[derive(Clone)]
+pub(crate) struct Builder {
+    pub(crate) channel: Channel,
+    /// What it is and where, for people: `docker engine 28.5.2 (unix:///run/docker.sock)`.
+    pub(crate) description: String,
+    /// CPUs of the machine it runs on.
+    pub(crate) cpus: usize,
+}
+
+/// Largest message either way. tonic's default of 4 MiB is less than a Status of a chatty build.
+pub(crate) const MAX_MESSAGE: usize = 16 << 20;
+
+/// Largest header list either way. Exclude patterns travel as headers, and so do error details; hyper's default is 16 KiB.
+pub(crate) const MAX_HEADERS: u32 = 1 << 20;
+
+/// Flow-control windows: large enough that a context is not sent in lock-step.
+pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
+pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// A random identifier of 25 letters and digits, as BuildKit's own clients make them.
+pub(crate) fn new_id() -> String {
+    std::iter::repeat_with(fastrand::alphanumeric).map(|c| c.to_ascii_lowercase()).take(25).collect()
+}

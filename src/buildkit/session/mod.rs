@@ -1,0 +1,108 @@
+//! Sessions: what the builder may ask of its client while it builds. A session is a gRPC server of ours that the builder
+//! reaches through the `Control.Session` call, each of its methods announced by name.
+//!
+//! One session per container carries its credentials; one per context root carries files, so that a context shared by
+//! several containers travels once.
+
+pub(crate) mod auth;
+pub(crate) mod filesync;
+mod health;
+mod tunnel;
+
+use std::time::Duration;
+
+use bollard_buildkit_proto::moby::buildkit::v1::BytesMessage;
+use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
+use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSyncServer;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::metadata::MetadataValue;
+use tonic::service::Routes;
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Status};
+
+use self::auth::AuthService;
+use self::filesync::FileSyncService;
+use self::tunnel::Tunnel;
+use super::{CONNECTION_WINDOW, MAX_HEADERS, MAX_MESSAGE, STREAM_WINDOW, new_id};
+
+/// An open session. Dropping it closes it.
+pub(crate) struct Session {
+    pub(crate) id: String,
+    _close: DropGuard,
+}
+
+/// What a session offers.
+pub(crate) struct Services {
+    routes: Routes,
+    methods: Vec<&'static str>,
+    /// Equal for sessions that offer the same files: the builder then updates the copy it has.
+    shared_key: String,
+}
+
+impl Services {
+    /// Credentials for the registries of one container.
+    pub(crate) fn auth(auth: AuthService) -> Self {
+        let service = AuthServer::new(auth);
+        Self {
+            routes: Routes::new(service),
+            methods: vec![
+                "/moby.filesync.v1.Auth/Credentials",
+                "/moby.filesync.v1.Auth/FetchToken",
+                "/moby.filesync.v1.Auth/GetTokenAuthority",
+                "/moby.filesync.v1.Auth/VerifyTokenAuthority",
+            ],
+            shared_key: String::new(),
+        }
+    }
+
+    /// The folders of one context root. `shared_key` names machine and folder, and stays the same from run to run.
+    pub(crate) fn files(files: FileSyncService, shared_key: String) -> Self {
+        let service = FileSyncServer::new(files)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        Self { routes: Routes::new(service), methods: vec!["/moby.filesync.v1.FileSync/DiffCopy"], shared_key }
+    }
+}
+
+/// How long the builder may take to accept a session.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Opens a session on a builder.
+pub(crate) async fn open(channel: Channel, services: Services) -> Result<Session, Status> {
+    let id = new_id();
+    let (sender, receiver) = mpsc::channel::<BytesMessage>(16);
+    let mut request = Request::new(ReceiverStream::new(receiver));
+    let methods = services.methods.iter().copied().chain(["/grpc.health.v1.Health/Check"]);
+    let headers = [
+        ("x-docker-expose-session-uuid", id.as_str()),
+        ("x-docker-expose-session-name", "skiff"),
+        ("x-docker-expose-session-sharedkey", services.shared_key.as_str()),
+    ];
+    let headers = headers.into_iter().chain(methods.map(|method| ("x-docker-expose-session-grpc-method", method)));
+    for (name, value) in headers {
+        let value = MetadataValue::try_from(value).map_err(|_| Status::internal(format!("{name} is not ASCII")))?;
+        request.metadata_mut().append(name, value);
+    }
+
+    let mut client = ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+    let incoming = tokio::time::timeout(OPEN_TIMEOUT, client.session(request))
+        .await
+        .map_err(|_| Status::deadline_exceeded("the builder did not accept a session"))??
+        .into_inner();
+
+    let closed = CancellationToken::new();
+    let tunnel = Tunnel::new(incoming, sender, closed.clone().cancelled_owned());
+    let server = Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .add_routes(services.routes.add_service(health::server()));
+    tokio::spawn(async move {
+        // An end of the session shows in the Solve that uses it; there is nothing to add here.
+        let _ = server.serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(tunnel))).await;
+    });
+    Ok(Session { id, _close: closed.drop_guard() })
+}

@@ -1,0 +1,97 @@
+//! Solve and Status: one build from request to exporter response.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::buildkit::v1::{
+    CacheOptions, CacheOptionsEntry, Exporter, SolveRequest, StatusRequest,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::transport::Channel;
+
+use super::error::BuildError;
+use super::status::StatusUpdate;
+use super::{Builder, MAX_MESSAGE, new_id};
+
+/// Attributes of a frontend, exporter or cache, in BuildKit's own words.
+pub(crate) type Attributes = BTreeMap<String, String>;
+
+/// A build by the Dockerfile frontend.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Solve {
+    /// The session that gives credentials, and files where no attribute names another one.
+    pub(crate) session: String,
+    pub(crate) frontend: Attributes,
+    /// Attributes of the `image` exporter; `None` builds and keeps the result in the builder's cache only.
+    pub(crate) image: Option<Attributes>,
+    /// Attributes of a `registry` cache export.
+    pub(crate) cache_export: Option<Attributes>,
+}
+
+#[derive(Debug)]
+pub(crate) enum SolveError {
+    /// Our own token fired; the builder has been told to stop.
+    Cancelled,
+    Failed(BuildError),
+}
+
+/// How long the status stream is read after Solve has returned: the failing step's last lines come late.
+const STATUS_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs a build to its end and returns the exporter's response. Status updates go to `updates` meanwhile; a full
+/// channel slows them, and nothing is dropped. Once this returns, nothing of the build runs on the builder any more.
+pub(crate) async fn solve(
+    builder: &Builder,
+    request: Solve,
+    cancel: &CancellationToken,
+    updates: mpsc::Sender<StatusUpdate>,
+) -> Result<HashMap<String, String>, SolveError> {
+    let reference = new_id();
+    // Status starts with Solve, not after it: the builder keeps a short history only.
+    let status = AbortOnDropHandle::new(tokio::spawn(forward(client(builder), reference.clone(), updates)));
+    let mut client = client(builder);
+    let result = tokio::select! {
+        result = client.solve(message(reference, request)) => {
+            result.map(|response| response.into_inner().exporter_response)
+                .map_err(|status| SolveError::Failed(BuildError::from(&status)))
+        }
+        // Dropping the call is what cancels a build.
+        () = cancel.cancelled() => Err(SolveError::Cancelled),
+    };
+    let _ = tokio::time::timeout(STATUS_GRACE, status).await;
+    result
+}
+
+fn client(builder: &Builder) -> ControlClient<Channel> {
+    ControlClient::new(builder.channel.clone())
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE)
+}
+
+fn message(reference: String, solve: Solve) -> SolveRequest {
+    let map = |attributes: Attributes| attributes.into_iter().collect::<HashMap<_, _>>();
+    let exports = solve.cache_export.map(|attrs| CacheOptionsEntry { r#type: "registry".into(), attrs: map(attrs) });
+    SolveRequest {
+        r#ref: reference,
+        session: solve.session,
+        frontend: "dockerfile.v0".into(),
+        frontend_attrs: map(solve.frontend),
+        exporters: solve.image.map(|attrs| Exporter { r#type: "image".into(), attrs: map(attrs) }).into_iter().collect(),
+        cache: Some(CacheOptions { exports: exports.into_iter().collect(), ..CacheOptions::default() }),
+        ..SolveRequest::default()
+    }
+}
+
+/// Reads the status stream to its end. An error ends it early: Solve tells what became of the build.
+async fn forward(mut client: ControlClient<Channel>, reference: String, updates: mpsc::Sender<StatusUpdate>) {
+    let Ok(response) = client.status(StatusRequest { r#ref: reference }).await else { return };
+    let mut stream = response.into_inner();
+    while let Ok(Some(message)) = stream.message().await {
+        if updates.send(message.into()).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What git knows of the sources.
+
+pub(crate) mod git;

@@ -1,0 +1,103 @@
+//! The command line, as clap reads it. Nothing here decides anything.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Builds, caches and releases the changed containers of a monorepo.
+#[derive(Debug, Parser)]
+#[command(name = "skiff", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 all good; 1 a build or push failed; 2 usage, manifest or environment error before \
+anything was done; 3 built and pushed, but a promotion that was due did not happen; 130 interrupted.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The manifest [default: containers.toml, searched upwards]
+    #[arg(short, long, global = true, alias = "manifest", value_name = "PATH")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// How progress is shown
+    #[arg(long, global = true, value_enum, default_value_t = ProgressArg::Auto, value_name = "MODE")]
+    pub(crate) progress: ProgressArg,
+
+    /// Also write every event to this file, one JSON object a line
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+
+    /// Show causes of errors and skiff's own log; twice for more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Coloured output
+    #[arg(long, global = true, value_enum, default_value_t = ColorArg::Auto, value_name = "WHEN")]
+    pub(crate) color: ColorArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressArg {
+    /// What fits the output: plain, for now
+    Auto,
+    /// A line for everything that happens, on stderr
+    Plain,
+    /// Every event as a JSON object a line, on stdout
+    #[value(alias = "rawjson")]
+    Json,
+    /// Warnings, failures and the summary only
+    Quiet,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorArg {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build containers, push them and move their channels
+    Deploy(DeployArgs),
+    /// Build containers and push them; no channel moves (deploy --no-promote)
+    Build(DeployArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeployArgs {
+    /// Containers by name; `all` is every one [default: all, until changes are detected]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// Every container of the manifest
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) all: bool,
+
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Builds at a time [default: the builder's CPUs, 2 to 8]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: Option<u16>,
+
+    /// Push under the release's name only
+    #[arg(long)]
+    pub(crate) no_promote: bool,
+
+    /// Move this channel, whatever the branch
+    #[arg(long, value_name = "NAME", conflicts_with = "no_promote")]
+    pub(crate) channel: Option<String>,
+
+    /// Move channels though there are uncommitted changes
+    #[arg(long)]
+    pub(crate) allow_dirty: bool,
+
+    /// The release's name [default: TIMESTAMP, or the time in UTC as YYYYMMDD-HHMMSS]
+    #[arg(long, alias = "timestamp", value_name = "NAME")]
+    pub(crate) release: Option<String>,
+}

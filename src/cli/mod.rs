@@ -1,0 +1,61 @@
+//! The command line: arguments to requests, one thin function a command.
+
+mod args;
+mod deploy;
+mod request;
+mod select;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use self::args::{Cli, Command};
+use self::request::{DeployRequest, Invocation};
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::report::output::{self, Output};
+
+/// Runs what the arguments say. Everything is printed; the code is all that is left to return.
+pub(crate) async fn run(arguments: Vec<std::ffi::OsString>, environment: Environment) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        // clap's own text: an error (code 2) on stderr, help and version (code 0) on stdout.
+        Err(text) => {
+            let _ = text.print();
+            return ExitCode::from(u8::try_from(text.exit_code()).unwrap_or(2));
+        }
+    };
+    let invocation = Invocation::new(&cli.global, &environment);
+    log(invocation.verbose);
+    let output = Output::new(invocation.color);
+    let result = match cli.command {
+        Command::Deploy(args) => deploy(args, true, &invocation, &environment, &output).await,
+        Command::Build(args) => deploy(args, false, &invocation, &environment, &output).await,
+    };
+    result.unwrap_or_else(|error| {
+        output.err(&error.render(output.color, invocation.verbose > 0));
+        error.exit_code()
+    })
+}
+
+async fn deploy(
+    args: args::DeployArgs,
+    promote: bool,
+    invocation: &Invocation,
+    environment: &Environment,
+    output: &Output,
+) -> Result<ExitCode, Error> {
+    let request = DeployRequest::new(args, promote, environment)?;
+    deploy::run(request, invocation, environment, output).await
+}
+
+/// skiff's own log, for its developers: `-v` raises skiff's targets only.
+fn log(verbose: u8) {
+    let level = match verbose {
+        0 => return,
+        1 => "skiff=debug",
+        _ => "skiff=trace",
+    };
+    tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(output::tracing_writer).init();
+}

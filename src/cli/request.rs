@@ -1,0 +1,104 @@
+//! From the command line and the environment to what was asked for: validated, with no flag and no variable left to
+//! interpret. Flags win over the environment.
+
+use std::path::PathBuf;
+
+use super::args::{ColorArg, DeployArgs, Global, ProgressArg};
+use crate::clock;
+use crate::diagnostic::Diagnostic;
+use crate::environment::Environment;
+use crate::reference::Tag;
+use crate::release::channel::ChannelRequest;
+use crate::report::Progress;
+
+/// Which containers.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Selection {
+    All { reason: &'static str },
+    Named(Vec<String>),
+}
+
+/// What holds for every command.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    /// The manifest, if it was named.
+    pub(crate) manifest: Option<PathBuf>,
+    pub(crate) progress: Progress,
+    pub(crate) events: Option<PathBuf>,
+    pub(crate) verbose: u8,
+    pub(crate) color: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct DeployRequest {
+    pub(crate) selection: Selection,
+    pub(crate) dry_run: bool,
+    pub(crate) jobs: Option<usize>,
+    pub(crate) channels: ChannelRequest,
+    pub(crate) release: Tag,
+}
+
+impl Invocation {
+    pub(crate) fn new(global: &Global, environment: &Environment) -> Self {
+        let color = match global.color {
+            ColorArg::Auto => None,
+            ColorArg::Always => Some(true),
+            ColorArg::Never => Some(false),
+        };
+        Self {
+            manifest: global.file.as_ref().map(|path| environment.directory.join(path)),
+            progress: match global.progress {
+                ProgressArg::Auto | ProgressArg::Plain => Progress::Plain,
+                ProgressArg::Json => Progress::Json,
+                ProgressArg::Quiet => Progress::Quiet,
+            },
+            events: global.events.as_ref().map(|path| environment.directory.join(path)),
+            verbose: global.verbose,
+            color: environment.color(color),
+        }
+    }
+}
+
+impl DeployRequest {
+    /// `promote`: `false` for `skiff build`.
+    pub(crate) fn new(args: DeployArgs, promote: bool, environment: &Environment) -> Result<Self, Vec<Diagnostic>> {
+        let mut errors = Vec::new();
+        if args.channel.is_some() && !promote {
+            errors.push(Diagnostic::error("`skiff build` moves no channel").help("use `skiff deploy --channel NAME`"));
+        }
+        let channel = args.channel.as_deref().map(Tag::new).transpose();
+        let channel = channel.map_err(|error| errors.push(Diagnostic::error(format!("--channel: {error}"))));
+        let release = release(args.release.as_deref(), environment).map_err(|error| errors.push(error));
+        let (Ok(channel), Ok(release), true) = (channel, release, errors.is_empty()) else { return Err(errors) };
+        let all = |reason| Selection::All { reason };
+        Ok(Self {
+            selection: if args.all {
+                all("--all")
+            } else if args.names.iter().any(|name| name == "all") {
+                all("all")
+            } else if args.names.is_empty() {
+                all("no names given: all, until changes are detected")
+            } else {
+                Selection::Named(args.names)
+            },
+            dry_run: args.dry_run,
+            jobs: args.jobs.map(usize::from),
+            channels: ChannelRequest {
+                no_promote: args.no_promote || !promote,
+                channel,
+                allow_dirty: args.allow_dirty,
+            },
+            release,
+        })
+    }
+}
+
+/// `--release`, else `TIMESTAMP`, else the time.
+fn release(flag: Option<&str>, environment: &Environment) -> Result<Tag, Diagnostic> {
+    let (source, name) = match (flag, environment.get("TIMESTAMP")) {
+        (Some(name), _) => ("--release", name.to_owned()),
+        (None, Some(name)) => ("TIMESTAMP in the environment", name.to_owned()),
+        (None, None) => ("the time", clock::timestamp().strftime("%Y%m%d-%H%M%S").to_string()),
+    };
+    Tag::new(&name).map_err(|error| Diagnostic::error(format!("{source}: {error}")).help("give a name that is a tag, such as 20260131-120000"))
+}

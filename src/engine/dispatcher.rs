@@ -1,0 +1,269 @@
+//! The run: sole owner of its state. Starts what is ready, takes in what is done, and when all is good hands the set to
+//! the release. Jobs run beside it and share nothing but events.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::event::{self, EventKind, Events};
+use super::files::FileSessions;
+use super::job::{self, Built, JobError, Report, Shared};
+use super::outcome::{ContainerOutcome, ContainerStatus, Failure, Promotion, RunOutcome};
+use super::scheduler::ReadyQueue;
+use crate::buildkit::Builder;
+use crate::buildkit::session::auth::AuthService;
+use crate::clock;
+use crate::manifest::model::{Cache, CacheExport};
+use crate::plan::{Plan, PlannedContainer};
+use crate::reference::{ImageRef, Tag};
+use crate::registry::http::Client;
+use crate::release::promote::{Move, set_tags};
+
+/// What a run works with.
+pub(crate) struct Tools {
+    pub(crate) builder: Builder,
+    pub(crate) registry: Client,
+    pub(crate) auth: AuthService,
+    pub(crate) events: Events,
+    pub(crate) cache: Cache,
+    /// Names this machine to the builder.
+    pub(crate) machine: String,
+    /// The manifest's folder.
+    pub(crate) root: std::path::PathBuf,
+    /// Builds at a time.
+    pub(crate) jobs: usize,
+}
+
+/// Executes the plan to its end, whatever happens on the way. After `cancel` fires nothing starts, what runs is
+/// cancelled, and no tag moves.
+pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) -> RunOutcome {
+    let started = clock::now();
+    let containers = plan.containers.values().map(|planned| &planned.container);
+    let shared = Arc::new(Shared {
+        files: FileSessions::new(tools.builder.channel.clone(), tools.machine, containers),
+        builder: tools.builder,
+        registry: tools.registry,
+        auth: tools.auth,
+        events: tools.events,
+        cache: tools.cache.backend,
+        root: tools.root,
+    });
+    announce(&plan, &shared, tools.jobs).await;
+    let mut dispatcher = Dispatcher {
+        queue: ReadyQueue::new(plan.containers.iter().map(|(name, planned)| (name.clone(), planned.parents.clone()))),
+        running: JoinSet::new(),
+        images: BTreeMap::new(),
+        built: IndexMap::new(),
+        outcomes: BTreeMap::new(),
+        plan: &plan,
+        shared: &shared,
+    };
+    dispatcher.build_all(tools.jobs, cancel).await;
+    let (built, mut outcomes) = (dispatcher.built, dispatcher.outcomes);
+
+    let promotion = release(&plan, &built, &mut outcomes, &shared, cancel).await;
+    if tools.cache.export == CacheExport::Channels && plan.channels.channel_branch && !cancel.is_cancelled() {
+        export_caches(&plan, &built, &shared, tools.jobs, cancel).await;
+    }
+    let containers = plan.containers.keys().filter_map(|name| outcomes.remove_entry(name)).collect();
+    let seconds = started.elapsed().as_secs_f64();
+    let outcome = RunOutcome { containers, promotion, interrupted: cancel.is_cancelled(), seconds };
+    let exit_code = outcome.error_kind().map_or(0, crate::error::ErrorKind::code);
+    shared.events.send(EventKind::RunFinished { exit_code, seconds }).await;
+    outcome
+}
+
+async fn announce(plan: &Plan, shared: &Shared, jobs: usize) {
+    let containers = plan.containers.iter().map(|(name, planned)| event::PlannedContainer {
+        container: name.clone(),
+        repository: planned.container.repository.to_string(),
+        waits_for: planned.parents.clone(),
+        reason: planned.reason.clone(),
+    });
+    let started = EventKind::RunStarted {
+        format: event::FORMAT,
+        skiff: env!("CARGO_PKG_VERSION"),
+        release: plan.release.to_string(),
+        builder: shared.builder.description.clone(),
+        jobs,
+        containers: containers.collect(),
+    };
+    shared.events.send(started).await;
+}
+
+struct Dispatcher<'a> {
+    queue: ReadyQueue,
+    running: JoinSet<(String, Report)>,
+    /// Images of finished containers, by digest.
+    images: BTreeMap<String, ImageRef>,
+    built: IndexMap<String, Built>,
+    outcomes: BTreeMap<String, ContainerOutcome>,
+    plan: &'a Plan,
+    shared: &'a Arc<Shared>,
+}
+
+impl Dispatcher<'_> {
+    /// Until nothing runs and nothing may start. The first failure, or the cancellation, lets nothing new start;
+    /// builds that run are let finish after a failure (their cache serves the next run).
+    async fn build_all(&mut self, jobs: usize, cancel: &CancellationToken) {
+        let mut stopped: Option<String> = None;
+        loop {
+            while stopped.is_none() && !cancel.is_cancelled() && self.running.len() < jobs {
+                let Some(name) = self.queue.pop() else { break };
+                self.start(name, cancel).await;
+            }
+            let Some(joined) = self.running.join_next().await else { break };
+            match joined {
+                Ok((name, report)) => {
+                    if let Some(failed) = self.take(name, report).await {
+                        stopped.get_or_insert(failed);
+                    }
+                }
+                // A job that panicked is a defect of skiff: what it built is unknown, so the run must not go on.
+                Err(error) => {
+                    stopped.get_or_insert_with(|| format!("an internal error ({error})"));
+                }
+            }
+        }
+        let reason = stopped.map_or_else(|| "interrupted".to_owned(), |name| format!("not built because {name} failed"));
+        let missing = self.plan.containers.keys().filter(|name| !self.outcomes.contains_key(*name));
+        let missing: Vec<String> = missing.cloned().collect();
+        self.queue.drain();
+        for name in missing {
+            let report = Report { result: Err(JobError::Cancelled), steps: (0, 0), seconds: 0.0 };
+            self.end(name, report, Some(reason.clone())).await;
+        }
+    }
+
+    async fn start(&mut self, name: String, cancel: &CancellationToken) {
+        let Some(planned) = self.plan.containers.get(&name).cloned() else { return };
+        self.shared.events.send(EventKind::ContainerStarted { container: name.clone() }).await;
+        let parents = self.images.clone();
+        let (shared, cancel) = (Arc::clone(self.shared), cancel.child_token());
+        self.running.spawn(async move {
+            let report = job::run(&planned, &parents, &shared, &cancel).await;
+            (name, report)
+        });
+    }
+
+    /// Returns the container's name if it failed.
+    async fn take(&mut self, name: String, report: Report) -> Option<String> {
+        let failed = matches!(report.result, Err(JobError::Failed(_)));
+        if report.result.is_ok() {
+            self.queue.finished(&name);
+        }
+        self.end(name.clone(), report, None).await;
+        failed.then_some(name)
+    }
+
+    async fn end(&mut self, name: String, report: Report, reason: Option<String>) {
+        let Some(planned) = self.plan.containers.get(&name) else { return };
+        let repository = planned.container.repository.clone();
+        let (mut digest, mut tags) = (None, vec![]);
+        let (status, failure) = match report.result {
+            Ok(built) => {
+                self.images.insert(name.clone(), repository.digest(&built.digest));
+                (digest, tags) = (Some(built.digest.clone()), vec![planned.tag.clone()]);
+                self.built.insert(name.clone(), built);
+                (ContainerStatus::Built, None)
+            }
+            Err(JobError::Cancelled) => {
+                (ContainerStatus::Cancelled, Some(Failure::new(reason.unwrap_or_else(|| "interrupted".into()))))
+            }
+            Err(JobError::Failed(failure)) => (ContainerStatus::Failed, Some(*failure)),
+        };
+        let (cached_steps, total_steps) = report.steps;
+        let seconds = report.seconds;
+        self.shared
+            .events
+            .send(EventKind::ContainerFinished {
+                container: name.clone(),
+                status,
+                digest: digest.as_ref().map(ToString::to_string),
+                cached_steps,
+                total_steps,
+                seconds,
+                failure: failure.clone(),
+            })
+            .await;
+        let outcome =
+            ContainerOutcome { status, repository, digest, tags, cached_steps, total_steps, seconds, failure };
+        self.outcomes.insert(name, outcome);
+    }
+}
+
+/// Immutable tags first, then the channels, each for the whole set; nothing unless all of it is good.
+async fn release(
+    plan: &Plan,
+    built: &IndexMap<String, Built>,
+    outcomes: &mut BTreeMap<String, ContainerOutcome>,
+    shared: &Shared,
+    cancel: &CancellationToken,
+) -> Promotion {
+    if cancel.is_cancelled() {
+        return Promotion::NotDue("no channel moves: interrupted".into());
+    }
+    if plan.containers.keys().any(|name| !built.contains_key(name)) {
+        return Promotion::NotDue("no channel moves: not all of the run was built".into());
+    }
+    let channels = &plan.channels;
+    let immutable = moves(plan, built, false, |planned| planned.tags.clone());
+    let moving = moves(plan, built, true, |_| channels.moves.clone());
+    let mut failed = Vec::new();
+    for moves in [immutable, moving] {
+        let asked = moves.clone();
+        failed.extend(set_tags(moves, &shared.registry, &shared.events).await);
+        let set = asked.into_iter().filter(|a| !failed.iter().any(|(f, _)| f.container == a.container && f.tag == a.tag));
+        for tagged in set {
+            if let Some(outcome) = outcomes.get_mut(&tagged.container) {
+                outcome.tags.push(tagged.tag);
+            }
+        }
+        if !failed.is_empty() {
+            let text = |(asked, error): &(Move, _)| format!("{}:{}: {error}", asked.repository, asked.tag);
+            return Promotion::Failed(failed.iter().map(text).collect());
+        }
+    }
+    if channels.moves.is_empty() { Promotion::NotDue(channels.reason.clone()) } else { Promotion::Done }
+}
+
+fn moves(
+    plan: &Plan,
+    built: &IndexMap<String, Built>,
+    channel: bool,
+    tags: impl Fn(&PlannedContainer) -> Vec<Tag>,
+) -> Vec<Move> {
+    let of = |(name, planned): (&String, &PlannedContainer)| {
+        let image = built.get(name)?;
+        Some(tags(planned).into_iter().map(|tag| Move {
+            container: name.clone(),
+            repository: planned.container.repository.clone(),
+            tag,
+            digest: image.digest.clone(),
+            manifest: image.manifest.clone(),
+            channel,
+        }).collect::<Vec<_>>())
+    };
+    plan.released().filter_map(of).flatten().collect()
+}
+
+/// After the release, so that nobody waits for a cache; a failing one is a warning.
+async fn export_caches(
+    plan: &Plan,
+    built: &IndexMap<String, Built>,
+    shared: &Shared,
+    jobs: usize,
+    cancel: &CancellationToken,
+) {
+    if shared.cache == crate::manifest::model::CacheBackend::None {
+        return;
+    }
+    let exports = built.iter().filter_map(|(name, image)| {
+        plan.containers.get(name).map(|planned| job::export_cache(&planned.container, image, shared, cancel))
+    });
+    futures_util::StreamExt::for_each_concurrent(futures_util::stream::iter(exports), jobs, |export| export).await;
+}
+

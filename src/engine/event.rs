@@ -1,0 +1,123 @@
+//! What happens in a run, as it happens: the one vocabulary of progress. Reports fold it, `--events` and
+//! `--progress json` print it as it is, one JSON object a line.
+//!
+//! The format is versioned by [`FORMAT`]: fields and events may be added within a version, none changes its meaning.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::outcome::{ContainerStatus, Failure};
+use crate::clock;
+
+/// Version of the event format, in `run_started`.
+pub const FORMAT: u32 = 1;
+
+/// Longest log line that an event carries, in bytes; longer ones are cut there and end in `…`.
+pub const MAX_LINE: usize = 4096;
+
+/// Something that happened, and when.
+#[derive(Debug, Clone, Serialize)]
+pub struct Event {
+    /// UTC, RFC 3339.
+    pub time: Timestamp,
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// Which stream a build step wrote to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStream {
+    Stdout,
+    Stderr,
+}
+
+/// A container of the run, as planned.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedContainer {
+    pub container: String,
+    /// `host/path` of the image.
+    pub repository: String,
+    /// Containers of this run that must be built before it.
+    pub waits_for: Vec<String>,
+    /// Why it is in the run.
+    pub reason: String,
+}
+
+/// `step` numbers a container's build steps from 1 in the order in which the builder names them.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind {
+    RunStarted {
+        format: u32,
+        skiff: &'static str,
+        release: String,
+        builder: String,
+        jobs: usize,
+        containers: Vec<PlannedContainer>,
+    },
+    /// Something the user should know that stops nothing.
+    Warning { container: Option<String>, message: String },
+    /// A decision that skiff took, and why.
+    Note { container: Option<String>, message: String },
+    ContainerStarted { container: String },
+    StepStarted { container: String, step: u32, name: String },
+    /// Progress inside a step (a layer pulled or pushed, the context sent). `total` is 0 when it is not known; both
+    /// are bytes.
+    StepProgress { container: String, step: u32, item: String, current: u64, total: u64 },
+    StepLog { container: String, step: u32, stream: LogStream, line: String },
+    StepFinished {
+        container: String,
+        step: u32,
+        name: String,
+        cached: bool,
+        seconds: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// The builder pushed the image and skiff read it back and found it whole.
+    ContainerVerified { container: String, image: String },
+    ContainerFinished {
+        container: String,
+        status: ContainerStatus,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
+        cached_steps: u32,
+        total_steps: u32,
+        seconds: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
+    /// A tag was set: an immutable one, or a channel that moved.
+    Tagged { container: String, tag: String, digest: String, channel: bool },
+    CacheExported { container: String, reference: String, seconds: f64 },
+    RunFinished { exit_code: u8, seconds: f64 },
+}
+
+/// Where the engine puts its events. Bounded: a slow sink slows the run, nothing is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct Events(mpsc::Sender<Event>);
+
+/// Events that may wait for a sink. Memory is bounded by this times [`MAX_LINE`] (4 MiB).
+const CAPACITY: usize = 1024;
+
+impl Events {
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<Event>) {
+        let (sender, receiver) = mpsc::channel(CAPACITY);
+        (Self(sender), receiver)
+    }
+
+    /// Returns when there is room. A sink that is gone ends reports, never a build.
+    pub(crate) async fn send(&self, kind: EventKind) {
+        let _ = self.0.send(Event { time: clock::timestamp(), kind }).await;
+    }
+
+    pub(crate) async fn warn(&self, container: Option<&str>, message: impl Into<String>) {
+        self.send(EventKind::Warning { container: container.map(str::to_owned), message: message.into() }).await;
+    }
+
+    pub(crate) async fn note(&self, container: Option<&str>, message: impl Into<String>) {
+        self.send(EventKind::Note { container: container.map(str::to_owned), message: message.into() }).await;
+    }
+}

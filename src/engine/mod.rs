@@ -1,0 +1,14 @@
+//! Runs a plan: builds what is ready, in parallel, verifies what was pushed, and hands the whole set to the release.
+//!
+//! [`dispatcher`] owns the state of a run; a [`job`] is one container from build to verified image; [`event`] is how
+//! everybody else learns of it. Nothing here prints.
+
+pub(crate) mod dispatcher;
+pub mod event;
+mod failure;
+mod files;
+mod job;
+mod log_lines;
+pub mod outcome;
+mod scheduler;
+mod steps;

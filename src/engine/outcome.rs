@@ -1,0 +1,107 @@
+//! How a run ended, container by container, as data. Decides the exit code.
+
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::error::ErrorKind;
+use crate::reference::{Digest, Repository, Tag};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerStatus {
+    /// Built, pushed and checked.
+    Built,
+    /// Its build, push or check failed.
+    Failed,
+    /// Not finished because of something else: an interrupt, a parent or another container that failed.
+    Cancelled,
+}
+
+/// Why a container failed, for people and machines.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Failure {
+    /// What failed, one lower-case fragment.
+    pub message: String,
+    /// The build step, as the builder names it: `[stage 2/5] RUN …`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Where in which Dockerfile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    /// The step's last lines, at most [`LOG_TAIL`].
+    pub log: Vec<String>,
+    /// What the reader can do.
+    pub helps: Vec<String>,
+}
+
+/// Lines of a step's output that are kept for its failure.
+pub const LOG_TAIL: usize = 200;
+
+/// Lines of a Dockerfile, counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Location {
+    pub file: String,
+    pub first_line: usize,
+    pub last_line: usize,
+    /// The file's text as the builder saw it.
+    #[serde(skip)]
+    pub text: String,
+}
+
+impl Failure {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..Self::default() }
+    }
+
+    #[must_use]
+    pub(crate) fn help(mut self, text: impl Into<String>) -> Self {
+        self.helps.push(text.into());
+        self
+    }
+}
+
+/// How one container ended.
+#[derive(Debug, Clone)]
+pub(crate) struct ContainerOutcome {
+    pub(crate) status: ContainerStatus,
+    pub(crate) repository: Repository,
+    pub(crate) digest: Option<Digest>,
+    /// Tags that stand on the digest now, channels last.
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) cached_steps: u32,
+    pub(crate) total_steps: u32,
+    pub(crate) seconds: f64,
+    pub(crate) failure: Option<Failure>,
+}
+
+/// What became of the channels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Promotion {
+    /// None was due: asked for, or by the rules of the channels.
+    NotDue(String),
+    /// Every channel stands on the whole set.
+    Done,
+    /// It was due, and these did not move, with the reason.
+    Failed(Vec<String>),
+}
+
+#[derive(Debug)]
+pub(crate) struct RunOutcome {
+    pub(crate) containers: IndexMap<String, ContainerOutcome>,
+    pub(crate) promotion: Promotion,
+    pub(crate) interrupted: bool,
+    pub(crate) seconds: f64,
+}
+
+impl RunOutcome {
+    /// `None`: all good.
+    pub(crate) fn error_kind(&self) -> Option<ErrorKind> {
+        if self.interrupted {
+            return Some(ErrorKind::Interrupted);
+        }
+        if self.containers.values().any(|c| c.status != ContainerStatus::Built) {
+            return Some(ErrorKind::Build);
+        }
+        matches!(self.promotion, Promotion::Failed(_)).then_some(ErrorKind::Promotion)
+    }
+}

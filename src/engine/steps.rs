@@ -1,0 +1,255 @@
+//! One container's build steps: folds the builder's status updates into events, and remembers what a summary or a
+//! failure needs. Pure.
+
+use std::collections::VecDeque;
+
+use indexmap::IndexMap;
+
+use super::event::{EventKind, LogStream};
+use super::log_lines::LineSplitter;
+use super::outcome::LOG_TAIL;
+use crate::buildkit::status::{StatusUpdate, Vertex};
+
+/// The steps of one solve, keyed by the builder's vertex digest, in order of appearance.
+pub(super) struct Steps {
+    container: String,
+    steps: IndexMap<String, Step>,
+}
+
+struct Step {
+    name: String,
+    state: State,
+    cached: bool,
+    error: Option<String>,
+    stdout: LineSplitter,
+    stderr: LineSplitter,
+    /// The last lines, for a failure; let go of when the step ends well.
+    tail: VecDeque<String>,
+}
+
+#[derive(PartialEq, Clone, Copy)]
+enum State {
+    Named,
+    Running,
+    Ended,
+}
+
+/// A step that failed.
+pub(super) struct FailedStep<'a> {
+    pub(super) name: &'a str,
+    pub(super) error: &'a str,
+    pub(super) log: Vec<String>,
+}
+
+impl Steps {
+    pub(super) fn new(container: &str) -> Self {
+        Self { container: container.to_owned(), steps: IndexMap::new() }
+    }
+
+    /// Takes in one update; returns what happened.
+    pub(super) fn fold(&mut self, update: StatusUpdate) -> Vec<EventKind> {
+        let mut events = Vec::new();
+        let mut ended = Vec::new();
+        for vertex in update.vertices {
+            if let Some(end) = self.fold_vertex(vertex, &mut events) {
+                ended.push(end);
+            }
+        }
+        for progress in update.progress {
+            if let Some((step, _)) = self.find(&progress.vertex) {
+                events.push(EventKind::StepProgress {
+                    container: self.container.clone(),
+                    step,
+                    item: progress.item,
+                    current: progress.current,
+                    total: progress.total,
+                });
+            }
+        }
+        for log in update.logs {
+            self.fold_log(&log.vertex, log.stderr, &log.bytes, &mut events);
+        }
+        for message in update.warnings {
+            events.push(EventKind::Warning { container: Some(self.container.clone()), message });
+        }
+        // Steps end after the log lines that came in the same update.
+        for (digest, seconds) in ended {
+            self.end(&digest, seconds, &mut events);
+        }
+        events
+    }
+
+    /// Steps of the Dockerfile: (cached, all).
+    pub(super) fn counts(&self) -> (u32, u32) {
+        let dockerfile = || self.steps.values().filter(|step| is_dockerfile_step(&step.name));
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        (count(dockerfile().filter(|step| step.cached).count()), count(dockerfile().count()))
+    }
+
+    /// The step that failed: the one with this digest, or the first that ended with an error of its own.
+    pub(super) fn failed(&self, digest: Option<&str>) -> Option<FailedStep<'_>> {
+        let named = digest.and_then(|digest| self.steps.get(digest));
+        let own_error = || {
+            let failed = self.steps.values().filter(|step| step.error.is_some());
+            failed.min_by_key(|step| step.error.as_ref().is_some_and(|error| error.contains("context canceled")))
+        };
+        let step = named.or_else(own_error)?;
+        Some(FailedStep {
+            name: &step.name,
+            error: step.error.as_deref().unwrap_or_default(),
+            log: step.tail.iter().cloned().collect(),
+        })
+    }
+
+    /// The build went well and the push did not.
+    pub(super) fn push_failed(&self) -> bool {
+        self.failed(None).is_some_and(|step| is_export_step(step.name))
+    }
+
+    fn fold_vertex(&mut self, vertex: Vertex, events: &mut Vec<EventKind>) -> Option<(String, f64)> {
+        let entry = self.steps.entry(vertex.digest.clone());
+        let number = number(entry.index());
+        let step = entry.or_insert_with(|| Step {
+            name: vertex.name,
+            state: State::Named,
+            cached: false,
+            error: None,
+            stdout: LineSplitter::default(),
+            stderr: LineSplitter::default(),
+            tail: VecDeque::new(),
+        });
+        step.cached |= vertex.cached;
+        step.error = vertex.error.or(step.error.take());
+        if vertex.started.is_some() && step.state == State::Named {
+            step.state = State::Running;
+            events.push(EventKind::StepStarted {
+                container: self.container.clone(),
+                step: number,
+                name: step.name.clone(),
+            });
+        }
+        match (vertex.started, vertex.completed) {
+            (Some(started), Some(completed)) if step.state == State::Running => {
+                Some((vertex.digest, (completed - started).max(0.0)))
+            }
+            _ => None,
+        }
+    }
+
+    fn fold_log(&mut self, digest: &str, stderr: bool, bytes: &[u8], events: &mut Vec<EventKind>) {
+        let Some((_, step)) = self.find(digest) else { return };
+        let lines = if stderr { step.stderr.push(bytes) } else { step.stdout.push(bytes) };
+        self.log_lines(digest, stderr, lines, events);
+    }
+
+    fn log_lines(&mut self, digest: &str, stderr: bool, lines: Vec<String>, events: &mut Vec<EventKind>) {
+        let container = self.container.clone();
+        let stream = if stderr { LogStream::Stderr } else { LogStream::Stdout };
+        let Some((number, step)) = self.find(digest) else { return };
+        for line in lines {
+            if step.tail.len() == LOG_TAIL {
+                step.tail.pop_front();
+            }
+            step.tail.push_back(line.clone());
+            events.push(EventKind::StepLog { container: container.clone(), step: number, stream, line });
+        }
+    }
+
+    fn end(&mut self, digest: &str, seconds: f64, events: &mut Vec<EventKind>) {
+        for stderr in [false, true] {
+            let Some((_, step)) = self.find(digest) else { return };
+            let last = if stderr { step.stderr.finish() } else { step.stdout.finish() };
+            self.log_lines(digest, stderr, last.into_iter().collect(), events);
+        }
+        let container = self.container.clone();
+        let Some((number, step)) = self.find(digest) else { return };
+        step.state = State::Ended;
+        if step.error.is_none() {
+            step.tail = VecDeque::new();
+        }
+        events.push(EventKind::StepFinished {
+            container,
+            step: number,
+            name: step.name.clone(),
+            cached: step.cached,
+            seconds,
+            error: step.error.clone(),
+        });
+    }
+
+    fn find(&mut self, digest: &str) -> Option<(u32, &mut Step)> {
+        self.steps.get_full_mut(digest).map(|(index, _, step)| (number(index), step))
+    }
+}
+
+fn number(index: usize) -> u32 {
+    u32::try_from(index + 1).unwrap_or(u32::MAX)
+}
+
+/// `[2/5] RUN …` or `[stage 2/5] RUN …`: an instruction, in contrast to `[internal] …`, `exporting …` and the like.
+pub(super) fn is_dockerfile_step(name: &str) -> bool {
+    name.strip_prefix('[').and_then(|rest| rest.split_once(']')).is_some_and(|(inside, _)| {
+        let count = inside.rsplit(' ').next().unwrap_or_default();
+        count.split_once('/').is_some_and(|(n, of)| n.parse::<u32>().is_ok() && of.parse::<u32>().is_ok())
+    })
+}
+
+/// The builder's own step that makes and pushes the image.
+pub(super) fn is_export_step(name: &str) -> bool {
+    name.starts_with("exporting to ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buildkit::status::Log;
+
+    fn vertex(digest: &str, name: &str, times: (Option<f64>, Option<f64>), error: Option<&str>) -> Vertex {
+        Vertex {
+            digest: digest.into(),
+            name: name.into(),
+            cached: false,
+            started: times.0,
+            completed: times.1,
+            error: error.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_step_is_told_from_start_to_end_with_its_log() {
+        let mut steps = Steps::new("train");
+        steps.fold(StatusUpdate {
+            vertices: vec![vertex("a", "[internal] load build definition", (Some(1.0), Some(2.0)), None)],
+            ..StatusUpdate::default()
+        });
+        let mut told = steps.fold(StatusUpdate {
+            vertices: vec![vertex("b", "[2/3] RUN make", (Some(2.0), None), None)],
+            ..StatusUpdate::default()
+        });
+        told.extend(steps.fold(StatusUpdate {
+            vertices: vec![vertex("b", "[2/3] RUN make", (Some(2.0), Some(3.5)), Some("exit code: 2"))],
+            logs: vec![Log { vertex: "b".into(), stderr: true, bytes: b"no rule\nto make".to_vec() }],
+            ..StatusUpdate::default()
+        }));
+        insta::assert_snapshot!(
+            told.iter().map(|event| serde_json::to_string(event).unwrap()).collect::<Vec<_>>().join("\n"),
+            @r#"
+        {"event":"step_started","container":"train","step":2,"name":"[2/3] RUN make"}
+        {"event":"step_log","container":"train","step":2,"stream":"stderr","line":"no rule"}
+        {"event":"step_log","container":"train","step":2,"stream":"stderr","line":"to make"}
+        {"event":"step_finished","container":"train","step":2,"name":"[2/3] RUN make","cached":false,"seconds":1.5,"error":"exit code: 2"}
+        "#
+        );
+        assert_eq!(steps.counts(), (0, 1));
+        assert_eq!(steps.failed(None).unwrap().log, ["no rule", "to make"]);
+    }
+
+    #[test]
+    fn only_instructions_count_as_steps() {
+        assert!(is_dockerfile_step("[stage-1 2/5] RUN x"));
+        assert!(is_dockerfile_step("[1/1] FROM x"));
+        for other in ["[internal] load metadata", "[auth] team/x:pull", "exporting to image", "importing cache"] {
+            assert!(!is_dockerfile_step(other), "{other}");
+        }
+    }
+}

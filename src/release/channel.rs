@@ -1,0 +1,159 @@
+//! Which channels this run may move. Pure: from the manifest's rules and what is known of the sources.
+
+use indexmap::IndexMap;
+
+use crate::reference::Tag;
+
+/// What the sources are, as far as git and the CI's environment tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Sources {
+    /// `None`: not a git checkout.
+    pub(crate) commit: Option<String>,
+    /// `None`: not known (a detached head).
+    pub(crate) branch: Option<String>,
+    pub(crate) default_branch: Option<String>,
+    /// A pull request's number or name.
+    pub(crate) pull_request: Option<String>,
+    /// Uncommitted files that the run would build from; the first few.
+    pub(crate) uncommitted: Vec<String>,
+}
+
+/// What was asked on the command line.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ChannelRequest {
+    /// `--no-promote`, or `build`.
+    pub(crate) no_promote: bool,
+    /// `--channel`.
+    pub(crate) channel: Option<Tag>,
+    /// `--allow-dirty`.
+    pub(crate) allow_dirty: bool,
+}
+
+/// The channels that move once the set is good, and why these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChannelDecision {
+    pub(crate) moves: Vec<Tag>,
+    /// A sentence for people.
+    pub(crate) reason: String,
+    /// The sources are of a branch that moves a channel: such runs export caches.
+    pub(crate) channel_branch: bool,
+}
+
+/// Decides. `channels`: the manifest's, or `None` for its default, `latest` following the default branch.
+pub(crate) fn decide(
+    channels: Option<&IndexMap<Tag, Vec<String>>>,
+    latest: &Tag,
+    sources: &Sources,
+    request: &ChannelRequest,
+) -> ChannelDecision {
+    let by_branch = by_branch(channels, latest, sources);
+    let channel_branch = by_branch.as_ref().is_ok_and(|moves| !moves.is_empty());
+    let decision = |moves: Vec<Tag>, reason: String| ChannelDecision { moves, reason, channel_branch };
+    if request.no_promote {
+        return decision(vec![], "no channel moves: not asked to promote".into());
+    }
+    if let Some(first) = sources.uncommitted.first().filter(|_| !request.allow_dirty) {
+        let more = match sources.uncommitted.len() - 1 {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        let reason = format!("no channel moves: uncommitted changes ({first}{more}); --allow-dirty moves them anyway");
+        return decision(vec![], reason);
+    }
+    if let Some(channel) = &request.channel {
+        return decision(vec![channel.clone()], format!("{channel} moves: --channel"));
+    }
+    match by_branch {
+        Err(reason) => decision(vec![], format!("no channel moves: {reason}; --channel NAME moves one anyway")),
+        Ok(moves) => {
+            let names = moves.iter().map(Tag::as_str).collect::<Vec<_>>().join(", ");
+            let why = match &sources.branch {
+                Some(branch) => format!("branch {branch}"),
+                None => "not a git checkout, so there is no branch to go by".into(),
+            };
+            decision(moves, format!("{names} moves: {why}"))
+        }
+    }
+}
+
+/// The channels that the branch may move, at least one; or why there is none.
+fn by_branch(
+    channels: Option<&IndexMap<Tag, Vec<String>>>,
+    latest: &Tag,
+    sources: &Sources,
+) -> Result<Vec<Tag>, String> {
+    if let Some(name) = &sources.pull_request {
+        return Err(format!("pull request {name}"));
+    }
+    let Some(commit) = &sources.commit else {
+        return Ok(channels.map_or_else(|| vec![latest.clone()], |channels| channels.keys().cloned().collect()));
+    };
+    let Some(branch) = &sources.branch else {
+        return Err(format!("commit {} is on no branch (detached head)", &commit[..commit.len().min(12)]));
+    };
+    let moves: Vec<Tag> = match channels {
+        Some(channels) => {
+            channels.iter().filter(|(_, branches)| branches.contains(branch)).map(|(tag, _)| tag.clone()).collect()
+        }
+        None if sources.default_branch.as_ref() == Some(branch) => vec![latest.clone()],
+        None => vec![],
+    };
+    if moves.is_empty() { Err(format!("branch {branch} has no channel")) } else { Ok(moves) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(branch: &str) -> Sources {
+        Sources {
+            commit: Some("0123456789abcdef".into()),
+            branch: Some(branch.into()),
+            default_branch: Some("main".into()),
+            ..Sources::default()
+        }
+    }
+
+    fn reason(channels: Option<&str>, sources: &Sources, request: &ChannelRequest) -> String {
+        let latest = Tag::new("latest").unwrap();
+        let channels = channels.map(|branch| IndexMap::from([(latest.clone(), vec![branch.to_owned()])]));
+        let decision = decide(channels.as_ref(), &latest, sources, request);
+        assert_eq!(decision.moves.is_empty(), decision.reason.starts_with("no channel moves"), "{}", decision.reason);
+        decision.reason
+    }
+
+    #[test]
+    fn each_rule_decides_and_says_why() {
+        let asked = ChannelRequest::default;
+        let dirty = Sources { uncommitted: vec!["a.py".into(), "b.py".into()], ..on("main") };
+        let detached = Sources { branch: None, ..on("main") };
+        let pull_request = Sources { pull_request: Some("#12".into()), ..on("main") };
+        let stable = ChannelRequest { channel: Some(Tag::new("stable").unwrap()), ..asked() };
+        let cases = [
+            reason(None, &on("main"), &asked()),
+            reason(None, &on("feature"), &asked()),
+            reason(Some("release"), &on("release"), &asked()),
+            reason(Some("release"), &on("main"), &asked()),
+            reason(None, &dirty, &asked()),
+            reason(None, &dirty, &ChannelRequest { allow_dirty: true, ..asked() }),
+            reason(None, &detached, &asked()),
+            reason(None, &pull_request, &asked()),
+            reason(None, &on("feature"), &stable),
+            reason(None, &Sources::default(), &asked()),
+            reason(None, &on("main"), &ChannelRequest { no_promote: true, ..asked() }),
+        ];
+        insta::assert_snapshot!(cases.join("\n"), @r"
+        latest moves: branch main
+        no channel moves: branch feature has no channel; --channel NAME moves one anyway
+        latest moves: branch release
+        no channel moves: branch main has no channel; --channel NAME moves one anyway
+        no channel moves: uncommitted changes (a.py and 1 more); --allow-dirty moves them anyway
+        latest moves: branch main
+        no channel moves: commit 0123456789ab is on no branch (detached head); --channel NAME moves one anyway
+        no channel moves: pull request #12; --channel NAME moves one anyway
+        stable moves: --channel
+        latest moves: not a git checkout, so there is no branch to go by
+        no channel moves: not asked to promote
+        ");
+    }
+}

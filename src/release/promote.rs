@@ -1,0 +1,43 @@
+//! Setting tags on images that are in the registry: a PUT of the manifest's own bytes, so that the digest stays.
+
+use tokio_stream::StreamExt as _;
+
+use crate::engine::event::{EventKind, Events};
+use crate::reference::{Digest, Repository, Tag};
+use crate::registry::error::RegistryError;
+use crate::registry::http::{Client, RawManifest};
+
+/// A tag to set on a verified image.
+#[derive(Debug, Clone)]
+pub(crate) struct Move {
+    pub(crate) container: String,
+    pub(crate) repository: Repository,
+    pub(crate) tag: Tag,
+    pub(crate) digest: Digest,
+    pub(crate) manifest: RawManifest,
+    pub(crate) channel: bool,
+}
+
+/// Sets all of them, a few at a time; returns those that could not be set. Every one is tried: a set that is mixed for
+/// a while is mended by the next run, one that is left half-way on purpose is not.
+pub(crate) async fn set_tags(moves: Vec<Move>, registry: &Client, events: &Events) -> Vec<(Move, RegistryError)> {
+    /// Well within what one registry host is asked at once.
+    const AT_ONCE: usize = 4;
+    let work = futures_util::stream::iter(moves.into_iter().map(|asked| async move {
+        let result = registry.put_manifest(&asked.repository, asked.tag.as_str(), &asked.manifest).await;
+        (asked, result)
+    }));
+    let mut done = std::pin::pin!(futures_util::StreamExt::buffer_unordered(work, AT_ONCE));
+    let mut failed = Vec::new();
+    while let Some((asked, result)) = done.next().await {
+        match result {
+            Ok(_) => {
+                let digest = asked.digest.to_string();
+                let (container, tag, channel) = (asked.container, asked.tag.to_string(), asked.channel);
+                events.send(EventKind::Tagged { container, tag, digest, channel }).await;
+            }
+            Err(error) => failed.push((asked, error)),
+        }
+    }
+    failed
+}

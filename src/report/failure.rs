@@ -1,0 +1,62 @@
+//! A container's failure in full: what, where in the Dockerfile, the step's last lines, what to do.
+
+use crate::diagnostic::{Diagnostic, SourceText, Span, human};
+use crate::engine::outcome::Failure;
+
+/// Log lines shown; all that were kept are in the events.
+const SHOWN_LINES: usize = 20;
+
+pub(crate) fn render(container: &str, failure: &Failure, color: bool) -> String {
+    let mut diagnostic = Diagnostic::error(format!("{container}: {}", failure.message));
+    if let Some(location) = &failure.location {
+        let source = SourceText::new(&location.file, &location.text);
+        let range = source.line_range(location.first_line).start..source.line_range(location.last_line).end;
+        diagnostic = diagnostic.at(Span::new(&source, range), "");
+    }
+    diagnostic.helps.clone_from(&failure.helps);
+    let mut text = human::render(&[diagnostic], color);
+    if !failure.log.is_empty() {
+        let step = failure.step.as_deref().and_then(|name| name.lines().next()).unwrap_or("the step");
+        let skipped = failure.log.len().saturating_sub(SHOWN_LINES);
+        text.push_str(&format!("\nlast lines of {step}:"));
+        for line in &failure.log[skipped..] {
+            text.push_str("\n  | ");
+            text.push_str(line);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::outcome::Location;
+
+    #[test]
+    fn a_failed_run_shows_lines_log_and_remedy() {
+        let failure = Failure {
+            message: "exit code: 2".into(),
+            step: Some("[2/3] RUN make".into()),
+            location: Some(Location {
+                file: "train/Dockerfile".into(),
+                first_line: 2,
+                last_line: 3,
+                text: "FROM a\nRUN make \\\n  all\nCMD x\n".into(),
+            }),
+            log: vec!["no rule to make target".into()],
+            helps: vec!["write one".into()],
+        };
+        insta::assert_snapshot!(render("train", &failure, false), @r"
+        error: train: exit code: 2
+         --> train/Dockerfile:2:1
+          |
+        2 | / RUN make \
+        3 | |   all
+          | |_____^
+          |
+          = help: write one
+        last lines of [2/3] RUN make:
+          | no rule to make target
+        ");
+    }
+}

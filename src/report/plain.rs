@@ -1,0 +1,152 @@
+//! Progress for logs and pipes: a line for everything that happens, each with the seconds since the start, the
+//! container and the step. Nothing is overwritten.
+
+use jiff::Timestamp;
+
+use super::output::seconds;
+use crate::engine::event::{Event, EventKind, LogStream};
+use crate::engine::outcome::ContainerStatus;
+
+/// The builder's own steps are shown only when they took this long.
+const WORTH_A_LINE: f64 = 0.5;
+
+/// What earlier events said that later lines need.
+#[derive(Debug, Default)]
+pub(super) struct Plain {
+    started: Option<Timestamp>,
+    /// Width of the longest container name.
+    width: usize,
+}
+
+impl Plain {
+    /// The lines that this event is worth.
+    pub(super) fn lines(&mut self, event: &Event) -> Vec<String> {
+        match &event.kind {
+            EventKind::RunStarted { skiff, release, builder, jobs, containers, .. } => {
+                self.started = Some(event.time);
+                self.width = containers.iter().map(|c| c.container.chars().count()).max().unwrap_or(0);
+                let count = containers.len();
+                vec![format!("skiff {skiff}: release {release}, {count} containers, {jobs} at a time, {builder}")]
+            }
+            EventKind::Warning { container, message } => {
+                vec![format!("warning: {}{message}", container.as_ref().map_or(String::new(), |c| format!("{c}: ")))]
+            }
+            EventKind::Note { container: None, message } => vec![message.clone()],
+            EventKind::Note { container: Some(container), message } => vec![self.line(event, container, message)],
+            EventKind::ContainerStarted { container } => vec![self.line(event, container, "started")],
+            EventKind::StepStarted { container, step, name } if is_instruction(name) => {
+                vec![self.line(event, container, &format!("#{step} {}", one_line(name)))]
+            }
+            EventKind::StepLog { container, step, stream, line } => {
+                let mark = if *stream == LogStream::Stderr { '!' } else { '|' };
+                vec![self.line(event, container, &format!("#{step} {mark} {line}"))]
+            }
+            EventKind::StepFinished { container, step, name, cached, seconds: took, error } => {
+                let end = match (error, cached) {
+                    (Some(error), _) => format!("#{step} failed: {error}"),
+                    (None, true) => format!("#{step} cached"),
+                    (None, false) if is_instruction(name) => format!("#{step} done in {}", seconds(*took)),
+                    (None, false) if *took >= WORTH_A_LINE => format!("#{step} {name} {}", seconds(*took)),
+                    (None, false) => return vec![],
+                };
+                vec![self.line(event, container, &end)]
+            }
+            EventKind::ContainerVerified { container, image } => {
+                vec![self.line(event, container, &format!("pushed and verified {image}"))]
+            }
+            EventKind::ContainerFinished { container, status, cached_steps, total_steps, seconds: took, failure, .. } => {
+                let end = match (status, failure) {
+                    (ContainerStatus::Built, _) => {
+                        format!("built in {}, {cached_steps} of {total_steps} steps cached", seconds(*took))
+                    }
+                    (ContainerStatus::Failed, Some(failure)) => format!("failed: {}", failure.message),
+                    (_, Some(failure)) => format!("cancelled: {}", failure.message),
+                    (_, None) => "cancelled".to_owned(),
+                };
+                vec![self.line(event, container, &end)]
+            }
+            EventKind::Tagged { container, tag, digest, .. } => {
+                vec![self.line(event, container, &format!("{tag} is {digest}"))]
+            }
+            EventKind::CacheExported { container, reference, seconds: took } => {
+                vec![self.line(event, container, &format!("cache exported to {reference} in {}", seconds(*took)))]
+            }
+            EventKind::StepStarted { .. } | EventKind::StepProgress { .. } | EventKind::RunFinished { .. } => vec![],
+        }
+    }
+
+    fn line(&self, event: &Event, container: &str, text: &str) -> String {
+        let since = self.started.map_or(0.0, |started| event.time.duration_since(started).as_secs_f64());
+        format!("{:>7} {container:width$} {text}", seconds(since), width = self.width)
+    }
+}
+
+/// A step of the Dockerfile, in contrast to `[internal] …` and `exporting …`.
+fn is_instruction(name: &str) -> bool {
+    name.starts_with('[') && !name.starts_with("[internal]") && !name.starts_with("[auth]")
+}
+
+/// Here-documents make step names of many lines.
+fn one_line(name: &str) -> &str {
+    name.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::event::PlannedContainer;
+
+    #[test]
+    fn a_run_reads_like_a_log() {
+        let train = || "train".to_owned();
+        let planned = PlannedContainer {
+            container: train(),
+            repository: "localhost:5000/team/train".into(),
+            waits_for: vec![],
+            reason: "all".into(),
+        };
+        let finished = |step, name: &str, cached, seconds, error: Option<&str>| EventKind::StepFinished {
+            container: train(),
+            step,
+            name: name.into(),
+            cached,
+            seconds,
+            error: error.map(str::to_owned),
+        };
+        let kinds = [
+            EventKind::RunStarted {
+                format: 1,
+                skiff: "0.1.0",
+                release: "r1".into(),
+                builder: "docker engine".into(),
+                jobs: 2,
+                containers: vec![planned],
+            },
+            EventKind::ContainerStarted { container: train() },
+            finished(1, "[internal] load build definition", false, 0.1, None),
+            EventKind::StepStarted { container: train(), step: 2, name: "[1/2] RUN make\nmore".into() },
+            EventKind::StepLog { container: train(), step: 2, stream: LogStream::Stderr, line: "cc a.c".into() },
+            finished(2, "[1/2] RUN make\nmore", false, 3.0, None),
+            finished(3, "[2/2] COPY . .", true, 0.0, None),
+            finished(4, "exporting to image", false, 2.0, None),
+            EventKind::Warning { container: Some(train()), message: "no cache".into() },
+        ];
+        let mut plain = Plain::default();
+        let mut time: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut lines = Vec::new();
+        for kind in kinds {
+            lines.extend(plain.lines(&Event { time, kind }));
+            time += std::time::Duration::from_secs(1);
+        }
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        skiff 0.1.0: release r1, 1 containers, 2 at a time, docker engine
+           1.0s train started
+           3.0s train #2 [1/2] RUN make
+           4.0s train #2 ! cc a.c
+           5.0s train #2 done in 3.0s
+           6.0s train #3 cached
+           7.0s train #4 exporting to image 2.0s
+        warning: train: no cache
+        ");
+    }
+}

@@ -1,0 +1,76 @@
+//! Large contexts and endless logs in bounded memory.
+
+use std::fmt::Write as _;
+use std::process::Child;
+use std::time::Duration;
+
+use crate::support::workspace::Workspace;
+
+/// skiff's own peak, whatever the context or the logs.
+const MAX_PEAK_KIB: u64 = 64 * 1024;
+
+/// Waits for the end and returns exit code and peak resident memory (VmHWM) in KiB.
+fn peak(mut child: Child) -> (Option<i32>, u64) {
+    let path = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    loop {
+        if let Ok(status) = std::fs::read_to_string(&path) {
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            if let Some(kib) = line.and_then(|line| line.trim().split(' ').next()?.parse().ok()) {
+                peak = kib;
+            }
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            return (status.code(), peak);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn start(workspace: &Workspace) -> Child {
+    let log = std::fs::File::create(
+        workspace
+            .root()
+            .join("../")
+            .join(format!("{}.log", workspace.prefix)),
+    )
+    .unwrap();
+    workspace
+        .skiff(&["deploy", "--release", "r1"])
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn alone_a_gigabyte_in_20_000_files_is_sent_in_64_mib() {
+    let workspace = Workspace::with(&[(
+        "etl",
+        "FROM BUSYBOX AS files\nCOPY . /src\nRUN find /src -type f | wc -l > /count\nFROM scratch\nCOPY --from=files /count /\n",
+    )]);
+    let contents = vec![7_u8; 50 * 1024];
+    for folder in 0..200 {
+        for file in 0..100 {
+            let mut unique = contents.clone();
+            unique[..8].copy_from_slice(&(folder * 100 + file as u64).to_le_bytes());
+            workspace.write(&format!("containers/etl/d{folder:03}/f{file:03}"), unique);
+        }
+    }
+    let (code, peak) = peak(start(&workspace));
+    assert_eq!(code, Some(0));
+    assert!(peak > 0 && peak <= MAX_PEAK_KIB, "peak {peak} KiB");
+}
+
+#[test]
+fn alone_a_gigabyte_of_log_is_told_in_64_mib() {
+    let mut line = String::new();
+    write!(line, "{:0>200}", 1).unwrap();
+    let workspace = Workspace::with(&[(
+        "etl",
+        &format!("FROM BUSYBOX\nRUN yes {line} | head -c 1073741824\n"),
+    )]);
+    let (code, peak) = peak(start(&workspace));
+    assert_eq!(code, Some(0));
+    assert!(peak > 0 && peak <= MAX_PEAK_KIB, "peak {peak} KiB");
+}

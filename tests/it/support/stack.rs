@@ -1,0 +1,132 @@
+//! The stack of `dev/`: used as it is when its variables are set, else started by `dev/up`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The variables that `dev/up --env` sets.
+pub fn variables() -> &'static BTreeMap<String, String> {
+    static STACK: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+    STACK.get_or_init(|| {
+        let up = Path::new(env!("CARGO_MANIFEST_DIR")).join("dev/up");
+        // The shell undoes the quoting of `--env`.
+        let script = "eval \"$(\"$0\" --env)\" && env -0";
+        let output = Command::new("bash")
+            .arg("-c")
+            .arg(script)
+            .arg(&up)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "dev/up failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let wanted = [
+            "DOCKER_HOST",
+            "SKIFF_DEV_REGISTRY",
+            "SKIFF_DEV_HOME",
+            "DOCKER_CONFIG",
+            "PATH",
+        ];
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let pairs = text.split('\0').filter_map(|entry| entry.split_once('='));
+        pairs
+            .filter(|(name, _)| wanted.contains(name))
+            .map(|(n, v)| (n.to_owned(), v.to_owned()))
+            .collect()
+    })
+}
+
+/// `host:port` of the registry.
+pub fn registry() -> &'static str {
+    &variables()["SKIFF_DEV_REGISTRY"]
+}
+
+/// The engine's own client.
+pub fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker")
+        .args(arguments)
+        .envs(variables())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "docker {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A second engine as CodeBuild and GitHub have it: without the containerd image store. Without network, so that it
+/// disturbs nothing; it ends when it is dropped.
+pub struct PlainEngine {
+    folder: tempfile::TempDir,
+    process: std::process::Child,
+}
+
+impl PlainEngine {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let stack = Path::new(&variables()["SKIFF_DEV_HOME"]).join("stack/usr");
+        let path = |name: &str| folder.path().join(name);
+        let config = "{\"features\": {\"containerd-snapshotter\": false}, \"bridge\": \"none\", \"iptables\": false, \
+             \"ip6tables\": false, \"ip-forward\": false}";
+        std::fs::write(path("daemon.json"), config).unwrap();
+        let log = std::fs::File::create(path("log")).unwrap();
+        let process = Command::new(stack.join("sbin/dockerd"))
+            .arg("--config-file")
+            .arg(path("daemon.json"))
+            .arg("--data-root")
+            .arg(path("data"))
+            .arg("--exec-root")
+            .arg(path("exec"))
+            .arg("--pidfile")
+            .arg(path("pid"))
+            .arg(format!("--host=unix://{}", path("docker.sock").display()))
+            .env(
+                "PATH",
+                format!(
+                    "{0}/bin:{0}/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
+                    stack.display()
+                ),
+            )
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let engine = Self { folder, process };
+        let started = std::time::Instant::now();
+        while std::os::unix::net::UnixStream::connect(engine.folder.path().join("docker.sock"))
+            .is_err()
+        {
+            let log =
+                || std::fs::read_to_string(engine.folder.path().join("log")).unwrap_or_default();
+            assert!(
+                started.elapsed().as_secs() < 60,
+                "the engine does not start: {}",
+                log()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        engine
+    }
+
+    pub fn address(&self) -> String {
+        format!(
+            "unix://{}",
+            self.folder.path().join("docker.sock").display()
+        )
+    }
+}
+
+impl Drop for PlainEngine {
+    fn drop(&mut self) {
+        // SIGTERM, so that it unmounts what it mounted.
+        let _ = Command::new("kill")
+            .arg(self.process.id().to_string())
+            .status();
+        let _ = self.process.wait();
+    }
+}
