@@ -16,6 +16,7 @@ mod graph;
 mod manifest;
 mod plan;
 mod profile;
+mod project;
 mod reference;
 mod registry;
 mod release;

@@ -1,0 +1,224 @@
+//! `skiff deploy` and `skiff build`: from request to plan, and from plan to run.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use indexmap::IndexMap;
+
+use super::request::{DeployRequest, Invocation, Selection};
+use crate::buildkit::dial::{self, DialError, EngineAddress};
+use crate::buildkit::session::auth::AuthService;
+use crate::cancel;
+use crate::changes::git::Checkout;
+use crate::diagnostic::{Diagnostic, Severity, human, nearest};
+use crate::engine::dispatcher::{self, Tools};
+use crate::engine::event::Events;
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::manifest;
+use crate::plan::{self, Plan};
+use crate::project::{self, Project};
+use crate::reference::{Repository, Tag};
+use crate::registry::credentials::CredentialSources;
+use crate::registry::{Client, Options};
+use crate::release::channel::{self, Sources};
+use crate::release::ci;
+use crate::report::output::Output;
+use crate::report::{self, Progress, failure, summary};
+
+/// Runs the command to its exit code; errors are those found before anything was done.
+pub(crate) async fn run(
+    request: DeployRequest,
+    invocation: &Invocation,
+    environment: &Environment,
+    output: &Output,
+) -> Result<ExitCode, Error> {
+    let (project, warnings) = load(invocation, environment)?;
+    warn(&warnings, output);
+    let plan = make_plan(&project, &request, environment)?;
+    if request.dry_run {
+        output.out(&report::plan::render(&plan));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if plan.containers.is_empty() {
+        output.out("nothing to do: the manifest has no containers");
+        return Ok(ExitCode::SUCCESS);
+    }
+    execute(plan, &project, &request, invocation, environment, output).await
+}
+
+/// The manifest and its Dockerfiles.
+fn load(invocation: &Invocation, environment: &Environment) -> Result<(Project, Vec<Diagnostic>), Error> {
+    let path = manifest::find(invocation.manifest.as_deref(), &environment.directory)?;
+    let shown = project::shown(&path, &environment.directory);
+    let (manifest, mut warnings) = manifest::load(&path, &shown)?;
+    let (project, found) = project::read(manifest)?;
+    warnings.extend(found);
+    Ok((project, warnings))
+}
+
+fn warn(warnings: &[Diagnostic], output: &Output) {
+    debug_assert!(warnings.iter().all(|warning| warning.severity == Severity::Warning));
+    if !warnings.is_empty() {
+        output.err(&human::render(warnings, output.color));
+    }
+}
+
+fn make_plan(project: &Project, request: &DeployRequest, environment: &Environment) -> Result<Plan, Error> {
+    let selected = select(project, &request.selection)?;
+    let sources = sources(project, &selected, environment)?;
+    // `latest` is a tag by its spelling; the error could only be a defect, and is no reason to panic.
+    let latest = Tag::new("latest").map_err(|error| Diagnostic::error(error.to_string()))?;
+    let channels = channel::decide(project.manifest.channels.as_ref(), &latest, &sources, &request.channels);
+    Ok(plan::make(project, &selected, request.release.clone(), channels, &sources)?)
+}
+
+/// The containers that were asked for, in the manifest's order, with the reason for each.
+fn select(project: &Project, selection: &Selection) -> Result<IndexMap<String, String>, Vec<Diagnostic>> {
+    let containers = &project.manifest.containers;
+    let names = match selection {
+        Selection::All { reason } => return Ok(containers.keys().map(|n| (n.clone(), (*reason).to_owned())).collect()),
+        Selection::Named(names) => names,
+    };
+    let unknown = |name: &&String| !containers.contains_key(name.as_str());
+    let errors: Vec<Diagnostic> = names
+        .iter()
+        .filter(unknown)
+        .map(|name| {
+            let mut known: Vec<&str> = containers.keys().map(String::as_str).collect();
+            known.sort_unstable();
+            let error = Diagnostic::error(format!("there is no container `{name}`"));
+            let error = error.note(format!("containers: {}", known.join(", ")));
+            match nearest(name, known) {
+                Some(near) => error.help(format!("did you mean `{near}`?")),
+                None => error,
+            }
+        })
+        .collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let named = containers.keys().filter(|name| names.contains(name));
+    Ok(named.map(|name| (name.clone(), "named".to_owned())).collect())
+}
+
+/// What git and the CI say of the sources that the selected containers and their parents are built from.
+fn sources(
+    project: &Project,
+    selected: &IndexMap<String, String>,
+    environment: &Environment,
+) -> Result<Sources, Diagnostic> {
+    let manifest = &project.manifest;
+    let failed = |error: crate::changes::git::GitError| {
+        Diagnostic::error(error.to_string()).help("see what `git status` says in the folder of the manifest")
+    };
+    let mut sources = Sources::default();
+    if let Some(checkout) = Checkout::find(&manifest.root).map_err(failed)? {
+        let mut paths: Vec<PathBuf> = vec![manifest.path.clone()];
+        for name in project.graph.closure(selected.keys().map(String::as_str)) {
+            if let Some(container) = manifest.containers.get(name) {
+                paths.extend([container.context.clone(), container.dockerfile.clone()]);
+                paths.extend(container.contexts.values().cloned());
+            }
+        }
+        sources = Sources {
+            commit: checkout.commit(),
+            branch: checkout.branch(),
+            default_branch: checkout.default_branch(),
+            pull_request: None,
+            uncommitted: checkout.uncommitted(&paths).map_err(failed)?,
+        };
+    }
+    ci::complete(&mut sources, environment);
+    Ok(sources)
+}
+
+async fn execute(
+    plan: Plan,
+    project: &Project,
+    request: &DeployRequest,
+    invocation: &Invocation,
+    environment: &Environment,
+    output: &Output,
+) -> Result<ExitCode, Error> {
+    let event_file = invocation.events.as_ref().map(|path| {
+        std::fs::File::create(path).map_err(|error| {
+            Diagnostic::error(format!("cannot write {}: {error}", path.display())).help("see the path after --events")
+        })
+    });
+    let event_file = event_file.transpose()?;
+    let cancel = cancel::on_signals().map_err(|error| {
+        Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
+    })?;
+    let credentials = CredentialSources::new(environment.docker_config());
+    let registry = registry(project, credentials.clone());
+    let address = EngineAddress::from_docker_host(environment.get("DOCKER_HOST")).map_err(no_builder)?;
+    let builder = dial::engine(&address).await.map_err(no_builder)?;
+    preflight(&plan, &registry).await?;
+
+    let (events, receiver) = Events::channel();
+    let reporter = report::spawn(receiver, invocation.progress, event_file, output.clone());
+    if let Selection::All { reason } = request.selection {
+        events.note(None, reason).await;
+    }
+    let tools = Tools {
+        jobs: request.jobs.unwrap_or_else(|| builder.cpus.clamp(2, 8)),
+        builder,
+        registry,
+        auth: AuthService::new(credentials),
+        events,
+        cache: project.manifest.cache.clone(),
+        machine: machine(environment),
+        root: project.manifest.root.clone(),
+    };
+    let outcome = dispatcher::run(plan.clone(), tools, &cancel).await;
+    // The run dropped its end of the channel: what is left is to be written.
+    let _ = reporter.await;
+
+    for (name, container) in &outcome.containers {
+        if let Some(failed) = container.failure.as_ref().filter(|_| container.digest.is_none()) {
+            if container.status == crate::engine::outcome::ContainerStatus::Failed {
+                output.err(&format!("\n{}", failure::render(name, failed, output.color)));
+            }
+        }
+    }
+    if invocation.progress != Progress::Json {
+        output.out(&format!("\n{}\n\n{}", summary::rows(&outcome), summary::footer(&outcome, &plan)));
+    }
+    Ok(outcome.error_kind().map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
+}
+
+fn no_builder(error: DialError) -> Error {
+    let diagnostic = Diagnostic::error(error.to_string()).help(error.help());
+    let diagnostic = match std::error::Error::source(&error) {
+        Some(cause) => diagnostic.note(cause.to_string()),
+        None => diagnostic,
+    };
+    Error::from(diagnostic).caused_by(error)
+}
+
+fn registry(project: &Project, credentials: CredentialSources) -> Client {
+    let mut options = Options::new(credentials);
+    let registry = &project.manifest.registry;
+    options.plain_http.insert(registry.host.clone(), registry.plain_http);
+    Client::new(options)
+}
+
+/// Sees that the registry answers, before anything is built: one look at the first image's release tag.
+async fn preflight(plan: &Plan, registry: &Client) -> Result<(), Error> {
+    let Some(first) = plan.containers.values().next() else { return Ok(()) };
+    let repository: &Repository = &first.container.repository;
+    registry.head_manifest(&repository.tag(&first.tag)).await.map(|_| ()).map_err(|error| {
+        let diagnostic = Diagnostic::error(format!("the registry cannot be used: {error}"));
+        Error::from(diagnostic.help("nothing was built")).caused_by(error)
+    })
+}
+
+/// A name of this machine that stays: systemd's machine id, else the host's name.
+fn machine(environment: &Environment) -> String {
+    let read = |path| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned()).filter(|t| !t.is_empty());
+    read("/etc/machine-id")
+        .or_else(|| environment.get("HOSTNAME").map(str::to_owned))
+        .or_else(|| read("/etc/hostname"))
+        .unwrap_or_default()
+}
