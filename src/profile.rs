@@ -108,10 +108,9 @@ impl fmt::Display for Mismatch {
                 )
             }
             Self::LayerSize { digest, bytes } => {
-                let (is, most) = (bytes >> 20, MAX_LAYER_BYTES >> 20);
                 write!(
                     f,
-                    "layer {} has {is} MiB, more than the {most} MiB that ECR takes",
+                    "layer {} has {bytes} bytes, more than the {MAX_LAYER_BYTES} (52,000 MiB) that ECR takes",
                     digest.short()
                 )
             }
@@ -248,7 +247,15 @@ mod tests {
             (52_000 << 20) + 1,
         ));
         config.platform = platform("linux", "arm64", Some("v8"));
-        insta::assert_snapshot!(check(&manifest, &config).join("\n"), @"");
+        insta::assert_snapshot!(check(&manifest, &config).join("\n"), @r#"
+the registry has sha256:d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa, the builder pushed sha256:b77f399d988cdaefde8935e45fe96dc70fdd914b6b18d13bb87a84030b46fa5a: did another run push the same tag?
+the manifest is `application/vnd.oci.image.manifest.v1+json`, not `application/vnd.docker.distribution.manifest.v2+json`
+the config is `application/vnd.oci.image.config.v1+json`, not `application/vnd.docker.container.image.v1+json`
+layer 8fa752258aa8 is `application/vnd.docker.image.rootfs.diff.tar.zstd`, not `application/vnd.docker.image.rootfs.diff.tar.gzip`
+the image is for linux/arm64/v8, not linux/amd64: does a FROM name another platform?
+128 layers, more than 127: join RUN or COPY steps
+layer 748efb8b0a9e has 54525952001 bytes, more than the 54525952000 (52,000 MiB) that ECR takes
+"#);
     }
 
     #[test]

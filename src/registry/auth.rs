@@ -134,7 +134,9 @@ impl HostAuth {
         refused: Option<&Grant>,
     ) -> Result<Option<Grant>, RegistryError> {
         let Some(challenge) = offered.first() else {
-            return Ok(None);
+            return Err(
+                self.malformed("HTTP 401 without a `WWW-Authenticate` that offers Basic or Bearer")
+            );
         };
         let slot = self.slot(match challenge {
             Challenge::Basic => BASIC,

@@ -8,7 +8,7 @@
 //! loopback hosts, as in Go's tools.
 
 use std::collections::HashMap;
-use std::error::Error as _;
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -341,15 +341,8 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// What a request without an answer died of. The causes are reqwest's, hyper's and rustls' own types: this is the one
 /// place that looks into them.
 pub(super) fn unreachable(cause: &reqwest::Error, url: &Url) -> Problem {
-    let mut source = cause.source();
-    while let Some(error) = source {
+    for error in causes(cause) {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return tls_problem(tls);
-        }
-        // An I/O error hides what it carries from `source`.
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref())
-        {
             return tls_problem(tls);
         }
         if let Some(io) = error.downcast_ref::<std::io::Error>()
@@ -362,7 +355,6 @@ pub(super) fn unreachable(cause: &reqwest::Error, url: &Url) -> Problem {
                 transient: !is_loopback(url),
             };
         }
-        source = error.source();
     }
     let (reason, remedy, transient) = if cause.is_redirect() {
         (innermost(cause), None, false)
@@ -394,12 +386,12 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 fn tls_problem(error: &rustls::Error) -> Problem {
-    use rustls::{CertificateError, Error};
+    use rustls::CertificateError;
     let remedy = match error {
-        Error::InvalidMessage(_) => {
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
             Some("the registry speaks plain HTTP: if that is meant, set `insecure = true` for it")
         }
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             Some("add its CA to the system's certificates, or name a file with it in SSL_CERT_FILE")
         }
         _ => None,
@@ -410,11 +402,23 @@ fn tls_problem(error: &rustls::Error) -> Problem {
     }
 }
 
-/// The last cause, which says most; reqwest's own text has the URL in it, with its query.
-fn innermost(cause: &reqwest::Error) -> String {
-    let mut last: Option<&dyn std::error::Error> = cause.source();
-    while let Some(next) = last.and_then(std::error::Error::source) {
-        last = Some(next);
+/// The causes below reqwest's own error, whose text has the URL in it, with its query.
+fn causes(cause: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(cause.source(), |error| below(*error))
+}
+
+/// An I/O error around another error gives out that one's cause instead of it, so it is opened.
+fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let io = error.downcast_ref::<std::io::Error>();
+    match io.and_then(std::io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
     }
-    last.map_or_else(|| "request failed".to_owned(), ToString::to_string)
+}
+
+/// The last cause, which says most.
+fn innermost(cause: &reqwest::Error) -> String {
+    causes(cause)
+        .last()
+        .map_or_else(|| "request failed".to_owned(), ToString::to_string)
 }

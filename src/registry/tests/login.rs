@@ -122,7 +122,18 @@ async fn a_token_is_fetched_kept_and_renewed() {
             None
         );
     }
-    insta::assert_snapshot!(server.summary(), @"");
+    insta::assert_snapshot!(server.summary(), @r#"
+GET /v2/team/app/manifests/v1 [-]
+GET /token?service=reg%2C1&scope=repository%3Ateam%2Fapp%3Apull [Basic QVdTOmh1bnRlcjI=]
+GET /v2/team/app/manifests/v1 [Bearer one]
+GET /v2/team/app/manifests/v1 [Bearer one]
+GET /v2/team/app/manifests/v1 [Bearer one]
+GET /token?service=reg%2C1&scope=repository%3Ateam%2Fapp%3Apull [Basic QVdTOmh1bnRlcjI=]
+GET /v2/team/app/manifests/v1 [Bearer two]
+GET /v2/team/app/manifests/v1 [-]
+GET /token?service=reg%2C1&scope=repository%3Ateam%2Fapp%3Apull [Basic QVdTOmh1bnRlcjI=]
+GET /v2/team/app/manifests/v1 [Bearer three]
+"#);
 }
 
 #[tokio::test]
@@ -135,7 +146,7 @@ async fn an_identity_token_goes_in_a_form() {
     );
     let request = &server.requests()[1];
     assert!(request.starts_with("POST /token HTTP/1.1\r\n"), "{request}");
-    insta::assert_snapshot!(request.split_once("\r\n\r\n").unwrap().1, @"");
+    insta::assert_snapshot!(request.split_once("\r\n\r\n").unwrap().1, @"grant_type=refresh_token&service=reg%2C1&scope=repository%3Ateam%2Fapp%3Apull&client_id=skiff&refresh_token=re+fresh");
 }
 
 /// The error of a GET to which the server answers with this script.
@@ -155,29 +166,29 @@ async fn error(script: Vec<Reply>, entry: serde_json::Value) -> String {
 async fn refusals_say_who_was_refused_and_what_to_do() {
     let nobody = || serde_json::json!({});
     let twice = || vec![refused(BASIC), refused(BASIC)];
-    insta::assert_snapshot!(error(twice(), password()).await, @"");
-    insta::assert_snapshot!(error(twice(), nobody()).await, @"");
+    insta::assert_snapshot!(error(twice(), password()).await, @r#"cannot read HOST/team/app:v1: the registry refused the credentials (auths in DIR/config.json): HTTP 401 UNAUTHORIZED "authentication required": run `docker login HOST` (http://HOST/v2/team/app/manifests/v1)"#);
+    insta::assert_snapshot!(error(twice(), nobody()).await, @r#"cannot read HOST/team/app:v1: the registry wants credentials, and none are configured for it: HTTP 401 UNAUTHORIZED "authentication required": run `docker login HOST` (http://HOST/v2/team/app/manifests/v1)"#);
     let bearer = || vec![refused(BEARER), reply("401 Unauthorized", &[], "")];
-    insta::assert_snapshot!(error(bearer(), password()).await, @"");
+    insta::assert_snapshot!(error(bearer(), password()).await, @"cannot get a token for HOST: the registry refused the credentials (auths in DIR/config.json): HTTP 401: run `docker login HOST` (http://HOST/token)");
     let denied = r#"{"errors":[{"code":"DENIED","message":"no push for you"}]}"#;
     let forbidden = vec![refused(BASIC), reply("403 Forbidden", &[], denied)];
-    insta::assert_snapshot!(error(forbidden, password()).await, @"");
+    insta::assert_snapshot!(error(forbidden, password()).await, @r#"cannot read HOST/team/app:v1: not allowed with these credentials (auths in DIR/config.json): HTTP 403 DENIED "no push for you" (http://HOST/v2/team/app/manifests/v1)"#);
     let scope = (
         "WWW-Authenticate",
         r#"Bearer realm="http://{host}/token",error="insufficient_scope""#,
     );
     let insufficient = vec![refused(BEARER), token("one", 300), refused(scope)];
-    insta::assert_snapshot!(error(insufficient, nobody()).await, @"");
-    insta::assert_snapshot!(error(vec![reply("401 Unauthorized", &[], "")], password()).await, @"");
+    insta::assert_snapshot!(error(insufficient, nobody()).await, @r#"cannot read HOST/team/app:v1: not allowed without credentials, and none are configured: HTTP 401 UNAUTHORIZED "authentication required" (http://HOST/v2/team/app/manifests/v1)"#);
+    insta::assert_snapshot!(error(vec![reply("401 Unauthorized", &[], "")], password()).await, @"cannot log in to HOST: the answer makes no sense: HTTP 401 without a `WWW-Authenticate` that offers Basic or Bearer (HOST)");
     let empty = vec![refused(BEARER), reply("200 OK", &[], "{}")];
-    insta::assert_snapshot!(error(empty, password()).await, @"");
+    insta::assert_snapshot!(error(empty, password()).await, @"cannot get a token for HOST: the answer makes no sense: the token service sent no token (http://HOST/token)");
 }
 
 #[test]
 fn ecr_has_a_login_of_its_own() {
     let host = RegistryHost::new("123456789012.dkr.ecr.eu-west-1.amazonaws.com").unwrap();
     let refusal = Refusal::new(http::StatusCode::UNAUTHORIZED, b"Not Authorized\n");
-    insta::assert_snapshot!(unauthorized(&host, None, refusal), @"");
+    insta::assert_snapshot!(unauthorized(&host, None, refusal), @r#"the registry wants credentials, and none are configured for it: HTTP 401 "Not Authorized": run `aws ecr get-login-password --region eu-west-1 | docker login --username AWS --password-stdin 123456789012.dkr.ecr.eu-west-1.amazonaws.com`"#);
 }
 
 #[tokio::test]
@@ -220,7 +231,7 @@ async fn a_redirect_to_another_host_loses_the_password() {
         .await
         .unwrap_err();
     let text = text(&error, &server.host).replace(storage.host.as_str(), "STORAGE");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @"cannot read blob sha256:fa2c8cc4f28176bbeed4b736df569a34c79cd3723e9ec42f9674b4d46ac6b8b8 of HOST/team/app: HTTP 403 (http://STORAGE/data)");
 }
 
 #[tokio::test]
