@@ -1,0 +1,391 @@
+//! Answers to a registry's "who are you": Basic (RFC 7617) and Bearer tokens from a token service (distribution's token
+//! authentication spec, and its OAuth2 form for identity tokens).
+//!
+//! Grants live in memory only: Basic per host, tokens per host and scope. A grant that was refused is never used again,
+//! and credentials whose grant was refused are asked for anew: a login may have been renewed meanwhile.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http_auth::parser::ChallengeParser;
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::credentials::{CredentialSources, Credentials, Login};
+use super::error::{Problem, Refusal, RegistryError};
+use super::http::{read_body, retry_after, unreachable};
+use crate::clock;
+use crate::reference::{RegistryHost, Repository};
+use crate::secret::Secret;
+
+/// One way in that a 401 offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Challenge {
+    Basic,
+    Bearer {
+        realm: String,
+        service: Option<String>,
+        scope: Option<String>,
+        /// `insufficient_scope`: known, and not allowed.
+        error: Option<String>,
+    },
+}
+
+/// The challenges that skiff can answer, tokens first: where a registry offers both they are the narrower power.
+pub(super) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
+    let mut found = Vec::new();
+    for header in headers.get_all(WWW_AUTHENTICATE) {
+        let Ok(text) = header.to_str() else { continue };
+        // What follows a malformed challenge cannot be trusted to be parsed right.
+        for challenge in ChallengeParser::new(text).map_while(Result::ok) {
+            let parameter = |name: &str| {
+                challenge
+                    .params
+                    .iter()
+                    .find(|(key, _)| key.eq_ignore_ascii_case(name))
+                    .map(|(_, value)| value.to_unescaped())
+            };
+            if challenge.scheme.eq_ignore_ascii_case("basic") {
+                found.push(Challenge::Basic);
+            } else if challenge.scheme.eq_ignore_ascii_case("bearer")
+                && let Some(realm) = parameter("realm")
+            {
+                let bearer = Challenge::Bearer {
+                    realm,
+                    service: parameter("service"),
+                    scope: parameter("scope"),
+                    error: parameter("error"),
+                };
+                found.insert(0, bearer);
+            }
+        }
+    }
+    found
+}
+
+/// What a request wants to do in a repository, as a token's scope.
+pub(super) fn scope(repository: &Repository, write: bool) -> String {
+    let actions = if write { "pull,push" } else { "pull" };
+    format!("repository:{}:{actions}", repository.path())
+}
+
+/// An `Authorization` header and where it came from.
+#[derive(Clone)]
+pub(super) struct Grant {
+    pub header: HeaderValue,
+    /// For errors: the source of the credentials; `None` for a token that anybody gets.
+    pub source: Option<String>,
+    expires: Option<Instant>,
+}
+
+/// All that is known of one host's ways in.
+pub(super) struct HostAuth {
+    host: RegistryHost,
+    sources: CredentialSources,
+    /// Whether the registry itself is spoken to in plain HTTP; its token service may be, then.
+    plain_http: bool,
+    credentials: tokio::sync::Mutex<Option<Known>>,
+    /// By scope; [`BASIC`] for the whole host. One lock each, so that many requests ask for a token once.
+    slots: Mutex<HashMap<String, Slot>>,
+}
+
+struct Known {
+    credentials: Option<Credentials>,
+    since: Instant,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<Grant>>>;
+
+const BASIC: &str = "";
+
+impl HostAuth {
+    /// Credentials are asked for again after this long: helpers hand out short-lived ones.
+    const CREDENTIALS_AGE: Duration = Duration::from_secs(300);
+
+    pub(super) fn new(host: RegistryHost, sources: CredentialSources, plain_http: bool) -> Self {
+        Self {
+            host,
+            sources,
+            plain_http,
+            credentials: tokio::sync::Mutex::default(),
+            slots: Mutex::default(),
+        }
+    }
+
+    /// The grant to send at once, when an earlier request earned one.
+    pub(super) async fn current(&self, scope: &str) -> Option<Grant> {
+        for key in [BASIC, scope] {
+            let grant = self.slot(key).lock().await.clone();
+            if let Some(grant) = grant.filter(Grant::is_fresh) {
+                return Some(grant);
+            }
+        }
+        None
+    }
+
+    /// A grant that answers the challenges of a 401 to a request that carried `refused`; `None`: there is no way in.
+    pub(super) async fn answer(
+        &self,
+        http: &reqwest::Client,
+        scope: &str,
+        offered: &[Challenge],
+        refused: Option<&Grant>,
+    ) -> Result<Option<Grant>, RegistryError> {
+        let Some(challenge) = offered.first() else {
+            return Err(
+                self.malformed("HTTP 401 without a `WWW-Authenticate` that offers Basic or Bearer")
+            );
+        };
+        let slot = self.slot(match challenge {
+            Challenge::Basic => BASIC,
+            Challenge::Bearer { .. } => scope,
+        });
+        let mut slot = slot.lock().await;
+        let is_refused = |grant: &Grant| refused.is_some_and(|old| old.header == grant.header);
+        if let Some(grant) = slot.as_ref().filter(|g| g.is_fresh() && !is_refused(g)) {
+            // Another request was faster.
+            return Ok(Some(grant.clone()));
+        }
+        *slot = None;
+        let credentials = self.credentials(refused.is_some()).await?;
+        let grant = match challenge {
+            Challenge::Basic => self.basic(credentials)?,
+            Challenge::Bearer {
+                realm,
+                service,
+                scope: asked,
+                ..
+            } => {
+                let request = TokenRequest {
+                    realm: self.realm(realm)?,
+                    service: service.as_deref(),
+                    scope: asked.as_deref().unwrap_or(scope),
+                    credentials: credentials.as_ref(),
+                };
+                Some(request.send(http, &self.host).await?)
+            }
+        };
+        slot.clone_from(&grant);
+        // The same credentials that were just refused would be refused again.
+        Ok(grant.filter(|grant| !is_refused(grant)))
+    }
+
+    fn basic(&self, credentials: Option<Credentials>) -> Result<Option<Grant>, RegistryError> {
+        let Some(Credentials { login, source }) = credentials else {
+            return Ok(None);
+        };
+        let Login::Password { username, password } = login else {
+            return Err(self.malformed(&format!(
+                "it takes user and password only, and {source} has an identity token"
+            )));
+        };
+        let header = http_auth::basic::encode_credentials(&username, password.expose());
+        Ok(sensitive(&header).map(|header| Grant {
+            header,
+            source: Some(source),
+            expires: None,
+        }))
+    }
+
+    fn slot(&self, key: &str) -> Slot {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.entry(key.to_owned()).or_default().clone()
+    }
+
+    async fn credentials(&self, anew: bool) -> Result<Option<Credentials>, RegistryError> {
+        let mut known = self.credentials.lock().await;
+        if let Some(known) = known.as_ref()
+            && !anew
+            && clock::now().duration_since(known.since) < Self::CREDENTIALS_AGE
+        {
+            return Ok(known.credentials.clone());
+        }
+        let credentials = self
+            .sources
+            .credentials_for(&self.host)
+            .await
+            .map_err(|error| self.error(error.into()))?;
+        *known = Some(Known {
+            credentials: credentials.clone(),
+            since: clock::now(),
+        });
+        Ok(credentials)
+    }
+
+    /// The token service's URL. Over plain HTTP it would see the credentials on the wire, so only a registry that is
+    /// itself trusted in plain HTTP may name such a one.
+    fn realm(&self, text: &str) -> Result<Url, RegistryError> {
+        let url = Url::parse(text)
+            .ok()
+            .filter(Url::has_host)
+            .ok_or_else(|| self.malformed("its token service has no valid URL"))?;
+        match url.scheme() {
+            "https" => Ok(url),
+            "http" if self.plain_http => Ok(url),
+            _ => Err(self.malformed(
+                "its token service does not speak HTTPS, so no credentials are sent there",
+            )),
+        }
+    }
+
+    fn malformed(&self, what: &str) -> RegistryError {
+        self.error(Problem::Malformed(what.to_owned()))
+    }
+
+    fn error(&self, problem: Problem) -> RegistryError {
+        RegistryError {
+            operation: format!("log in to {}", self.host),
+            url: self.host.to_string(),
+            problem,
+        }
+    }
+}
+
+impl Grant {
+    fn is_fresh(&self) -> bool {
+        self.expires.is_none_or(|end| clock::now() < end)
+    }
+}
+
+/// A header value that no log shows.
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// One question to a token service.
+struct TokenRequest<'a> {
+    realm: Url,
+    service: Option<&'a str>,
+    scope: &'a str,
+    credentials: Option<&'a Credentials>,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<String>,
+    /// OAuth2's name for it.
+    access_token: Option<String>,
+    /// Seconds; 60 where the service does not say.
+    expires_in: Option<u64>,
+}
+
+impl TokenRequest<'_> {
+    const BODY: usize = 1 << 20;
+    /// Taken off a token's life, so that it does not end on its way.
+    const MARGIN: Duration = Duration::from_secs(10);
+
+    async fn send(
+        self,
+        http: &reqwest::Client,
+        host: &RegistryHost,
+    ) -> Result<Grant, RegistryError> {
+        let asked = clock::now();
+        let operation = format!("get a token for {host}");
+        let tried = self.credentials.map(|c| c.source.clone());
+        let error = |problem| RegistryError::new(&operation, &self.realm, problem);
+
+        let mut response = self
+            .request(http)
+            .send()
+            .await
+            .map_err(|cause| error(unreachable(&cause, &self.realm)))?;
+        let status = response.status();
+        let wait = retry_after(response.headers());
+        let body = read_body(&mut response, Self::BODY).await.map_err(error)?;
+        if !status.is_success() {
+            let refusal = Refusal::new(status, &body);
+            return Err(error(match status.as_u16() {
+                // OAuth2 says 400 `invalid_grant` of a stale identity token.
+                400 | 401 => unauthorized(host, tried, refusal),
+                403 => Problem::Denied { tried, refusal },
+                _ => Problem::Unexpected {
+                    refusal,
+                    retry_after: wait,
+                },
+            }));
+        }
+        let malformed = || error(Problem::Malformed("the token service sent no token".into()));
+        let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| malformed())?;
+        let token = answer
+            .token
+            .or(answer.access_token)
+            .filter(|token| !token.is_empty())
+            .map(Secret::new)
+            .ok_or_else(malformed)?;
+        let life =
+            Duration::from_secs(answer.expires_in.unwrap_or(60)).saturating_sub(Self::MARGIN);
+        Ok(Grant {
+            header: sensitive(&format!("Bearer {}", token.expose())).ok_or_else(malformed)?,
+            source: tried,
+            expires: asked.checked_add(life),
+        })
+    }
+
+    /// GET with Basic for a password or for nobody; POST with the `refresh_token` grant for an identity token.
+    fn request(&self, http: &reqwest::Client) -> reqwest::RequestBuilder {
+        let mut url = self.realm.clone();
+        let login = self.credentials.map(|credentials| &credentials.login);
+        if let Some(Login::IdentityToken(token)) = login {
+            let mut form = Url::clone(&url);
+            form.set_query(None);
+            form.query_pairs_mut()
+                .append_pair("grant_type", "refresh_token")
+                .append_pair("service", self.service.unwrap_or(""))
+                .append_pair("scope", self.scope)
+                .append_pair("client_id", "skiff")
+                .append_pair("refresh_token", token.expose());
+            return http
+                .post(url)
+                .header(
+                    http::header::CONTENT_TYPE,
+                    "application/x-www-form-urlencoded",
+                )
+                .body(form.query().unwrap_or("").to_owned());
+        }
+        {
+            let mut query = url.query_pairs_mut();
+            if let Some(service) = self.service {
+                query.append_pair("service", service);
+            }
+            // A challenge may name several, with spaces between.
+            for scope in self.scope.split_whitespace() {
+                query.append_pair("scope", scope);
+            }
+        }
+        let request = http.get(url);
+        match login {
+            Some(Login::Password { username, password }) => {
+                request.basic_auth(username, Some(password.expose()))
+            }
+            _ => request,
+        }
+    }
+}
+
+/// The problem of refused credentials, with the command that mends it.
+pub(super) fn unauthorized(
+    host: &RegistryHost,
+    tried: Option<String>,
+    refusal: Refusal,
+) -> Problem {
+    let name = host.name();
+    let region = name
+        .contains(".dkr.ecr.")
+        .then(|| name.split('.').nth(3))
+        .flatten();
+    let remedy = match region {
+        Some(region) => format!(
+            "run `aws ecr get-login-password --region {region} | docker login --username AWS --password-stdin {host}`"
+        ),
+        None => format!("run `docker login {host}`"),
+    };
+    Problem::Unauthorized {
+        tried,
+        refusal,
+        remedy,
+    }
+}

@@ -1,0 +1,200 @@
+//! What skiff does with a registry: look at manifests, read and write them byte for byte, read blobs (OCI distribution
+//! spec 1.1). No content is handed on whose digest was not recomputed here.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use sha2::Digest as _;
+
+use super::error::{Problem, RegistryError};
+use super::http::{Options, Request, Response, Transport};
+use super::image::{Descriptor, RawManifest};
+use super::media_type;
+use crate::reference::{Digest, ImageRef, Repository};
+
+/// A client for all registries of a run. Clones share connections, tokens and limits.
+#[derive(Clone)]
+pub(crate) struct Client(Arc<Transport>);
+
+impl Client {
+    /// Registries accept manifests up to 4 MiB or a little more; nobody's is near this.
+    const MANIFEST: usize = 16 << 20;
+
+    pub(crate) fn new(options: Options) -> Self {
+        Self(Arc::new(Transport::new(options)))
+    }
+
+    /// What stands under a tag or digest; `None`: nothing, or no such repository.
+    pub(crate) async fn head_manifest(
+        &self,
+        image: &ImageRef,
+    ) -> Result<Option<Descriptor>, RegistryError> {
+        let request = manifest_request(Method::HEAD, image, format!("look for {image}"));
+        let Some(response) = found(self.0.send(&request).await)? else {
+            return Ok(None);
+        };
+        if let Some(descriptor) = described(&response.headers) {
+            if let Some(expected) = image.digest.as_ref().filter(|d| **d != descriptor.digest) {
+                return Err(mismatch(&request, &response, expected, descriptor.digest));
+            }
+            return Ok(Some(descriptor));
+        }
+        // The headers are a SHOULD of the spec; the manifest itself says it all.
+        Ok(self.get_manifest(image).await?.map(|raw| Descriptor {
+            size: raw.bytes.len() as u64,
+            media_type: raw.media_type,
+            digest: raw.digest,
+        }))
+    }
+
+    /// The manifest under a tag or digest, byte for byte; `None`: nothing, or no such repository.
+    pub(crate) async fn get_manifest(
+        &self,
+        image: &ImageRef,
+    ) -> Result<Option<RawManifest>, RegistryError> {
+        let request = manifest_request(Method::GET, image, format!("read {image}"));
+        let Some(response) = found(self.0.send(&request).await)? else {
+            return Ok(None);
+        };
+        let announced = announced_digest(&response.headers);
+        let digest = match image.digest.as_ref().or(announced.as_ref()) {
+            Some(expected) => checked(&request, &response, expected)?,
+            None => Digest::of(&response.body),
+        };
+        let media_type = content_type(&response.headers)
+            .or_else(|| media_type::of_manifest(&response.body))
+            .unwrap_or_default();
+        Ok(Some(RawManifest {
+            bytes: response.body,
+            media_type,
+            digest,
+        }))
+    }
+
+    /// Puts a manifest under a tag or digest; its blobs must be there. The registry must agree on the digest.
+    pub(crate) async fn put_manifest(
+        &self,
+        image: &ImageRef,
+        manifest: &RawManifest,
+    ) -> Result<Digest, RegistryError> {
+        let mut request = manifest_request(Method::PUT, image, format!("push {image}"));
+        request.body = Some((manifest.bytes.clone(), &manifest.media_type));
+        let response = self.0.send(&request).await?;
+        match announced_digest(&response.headers) {
+            Some(actual) if actual != manifest.digest => {
+                Err(mismatch(&request, &response, &manifest.digest, actual))
+            }
+            _ => Ok(manifest.digest.clone()),
+        }
+    }
+
+    /// A blob of at most `limit` bytes, held in memory: configs and records, not layers.
+    pub(crate) async fn get_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Bytes, RegistryError> {
+        let request = Request {
+            operation: format!("read blob {digest} of {repository}"),
+            method: Method::GET,
+            repository,
+            path: format!("blobs/{digest}"),
+            accept: None,
+            body: None,
+            limit,
+        };
+        let response = self.0.send(&request).await?;
+        checked(&request, &response, digest)?;
+        Ok(response.body)
+    }
+}
+
+fn manifest_request(method: Method, image: &ImageRef, operation: String) -> Request<'_> {
+    let reference = match (&image.digest, &image.tag) {
+        (Some(digest), _) => digest.as_str(),
+        (None, Some(tag)) => tag.as_str(),
+        (None, None) => "latest",
+    };
+    Request {
+        operation,
+        method,
+        repository: &image.repository,
+        path: format!("manifests/{reference}"),
+        accept: Some(media_type::ACCEPT_MANIFESTS),
+        body: None,
+        limit: Client::MANIFEST,
+    }
+}
+
+fn found(result: Result<Response, RegistryError>) -> Result<Option<Response>, RegistryError> {
+    match result {
+        Ok(response) => Ok(Some(response)),
+        Err(error) if matches!(error.problem, Problem::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The descriptor that the headers of a HEAD make, if all three are there.
+fn described(headers: &HeaderMap) -> Option<Descriptor> {
+    Some(Descriptor {
+        media_type: content_type(headers)?,
+        digest: announced_digest(headers)?,
+        size: headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?,
+    })
+}
+
+fn announced_digest(headers: &HeaderMap) -> Option<Digest> {
+    let text = headers.get("docker-content-digest")?.to_str().ok()?;
+    Digest::new(text).ok()
+}
+
+/// Without parameters such as `charset`.
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let bare = text.split(';').next()?.trim();
+    (!bare.is_empty()).then(|| bare.to_owned())
+}
+
+/// `expected`, if the body has it.
+fn checked(
+    request: &Request<'_>,
+    response: &Response,
+    expected: &Digest,
+) -> Result<Digest, RegistryError> {
+    let actual = if expected.as_str().starts_with("sha512:") {
+        sha512(&response.body)
+    } else {
+        Digest::of(&response.body)
+    };
+    if actual == *expected {
+        Ok(actual)
+    } else {
+        Err(mismatch(request, response, expected, actual))
+    }
+}
+
+fn sha512(bytes: &[u8]) -> Digest {
+    let mut text = String::from("sha512:");
+    for byte in sha2::Sha512::digest(bytes) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    // 128 hex digits always parse; were they not to, this differs from any SHA-512 digest.
+    Digest::new(&text).unwrap_or_else(|_| Digest::of(bytes))
+}
+
+fn mismatch(
+    request: &Request<'_>,
+    response: &Response,
+    expected: &Digest,
+    actual: Digest,
+) -> RegistryError {
+    let problem = Problem::DigestMismatch {
+        expected: expected.clone(),
+        actual,
+    };
+    RegistryError::new(&request.operation, &response.url, problem)
+}

@@ -1,0 +1,424 @@
+//! One request to a registry: where it goes, who asks, how long it may take, how often it is tried, and what its answer
+//! may weigh. Everything above deals in bytes and [`RegistryError`]s.
+//!
+//! What must stay true: an `Authorization` header goes to the host it was made for and nowhere else; no answer is read
+//! without a bound; a request that is retried is one that may be repeated (HEAD, GET, and PUT of content by its digest).
+//!
+//! Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, as reqwest reads them; never for
+//! loopback hosts, as in Go's tools.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::{Method, StatusCode};
+use reqwest::Url;
+use reqwest::redirect::Policy;
+use tokio::sync::Semaphore;
+
+use super::auth::{self, Challenge, Grant, HostAuth};
+use super::credentials::CredentialSources;
+use super::error::{Problem, Refusal, RegistryError, shown};
+use crate::clock;
+use crate::reference::{RegistryHost, Repository};
+use crate::retry::{Failure, RetryPolicy, retry};
+
+/// How to talk to registries.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// Plain HTTP or HTTPS for these hosts; any other host speaks plain HTTP if it is loopback, and else HTTPS.
+    pub plain_http: HashMap<RegistryHost, bool>,
+    pub credentials: CredentialSources,
+    pub retry: RetryPolicy,
+    pub limits: Limits,
+}
+
+/// The longest waits of one attempt, and how many requests a host gets at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub connect: Duration,
+    /// Without a byte from the server: well below the retries' deadline, so that a stalled request is tried again.
+    pub idle: Duration,
+    pub total: Duration,
+    pub concurrent: usize,
+}
+
+impl Options {
+    pub(crate) fn new(credentials: CredentialSources) -> Self {
+        Self {
+            plain_http: HashMap::new(),
+            credentials,
+            retry: RetryPolicy::REGISTRY,
+            limits: Limits {
+                connect: Duration::from_secs(10),
+                idle: Duration::from_secs(20),
+                total: Duration::from_secs(60),
+                concurrent: 8,
+            },
+        }
+    }
+
+    fn is_plain(&self, host: &RegistryHost) -> bool {
+        self.plain_http
+            .get(host)
+            .copied()
+            .unwrap_or_else(|| host.is_loopback())
+    }
+}
+
+/// A request below `/v2/<repository>/`.
+pub(super) struct Request<'a> {
+    /// For errors: a verb and its object.
+    pub operation: String,
+    pub method: Method,
+    pub repository: &'a Repository,
+    /// Such as `manifests/latest`.
+    pub path: String,
+    pub accept: Option<&'static str>,
+    /// The body with its media type.
+    pub body: Option<(Bytes, &'a str)>,
+    /// The largest answer, in bytes.
+    pub limit: usize,
+}
+
+/// A successful answer.
+pub(super) struct Response {
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// Where it was asked for, for errors about its content.
+    pub url: Url,
+}
+
+/// What is shared by all requests to one host.
+struct Host {
+    plain_http: bool,
+    http: reqwest::Client,
+    auth: HostAuth,
+    slots: Semaphore,
+}
+
+pub(super) struct Transport {
+    options: Options,
+    hosts: Mutex<HashMap<RegistryHost, Arc<Host>>>,
+}
+
+impl Transport {
+    /// The largest body of an error that is read.
+    const REFUSAL: usize = 64 << 10;
+
+    pub(super) fn new(options: Options) -> Self {
+        crate::tls::install_provider();
+        Self {
+            options,
+            hosts: Mutex::default(),
+        }
+    }
+
+    /// Sends it until it succeeds (any 2xx), fails for good, or the retries end.
+    pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response, RegistryError> {
+        let host = self.host(&request.repository.host)?;
+        let url = host.url(request)?;
+        retry(self.options.retry, || async {
+            self.attempt(&host, request, &url).await.map_err(|error| {
+                tracing::debug!(%error, retriable = error.is_retriable(), "registry request failed");
+                if !error.is_retriable() {
+                    return Failure::Permanent(error);
+                }
+                let after = match &error.problem {
+                    Problem::Unexpected { retry_after, .. } => *retry_after,
+                    _ => None,
+                };
+                Failure::Transient { error, after }
+            })
+        })
+        .await
+    }
+
+    /// Sends it once, and once more if the registry asks who is there.
+    async fn attempt(
+        &self,
+        host: &Host,
+        request: &Request<'_>,
+        url: &Url,
+    ) -> Result<Response, RegistryError> {
+        let _slot = host.slots.acquire().await;
+        let scope = auth::scope(request.repository, request.method == Method::PUT);
+        let mut grant = host.auth.current(&scope).await;
+        let mut asked = false;
+        loop {
+            let mut response = request.send(&host.http, url, grant.as_ref()).await?;
+            let status = response.status();
+            let limit = if status.is_success() {
+                request.limit
+            } else {
+                Self::REFUSAL
+            };
+            let body = read_body(&mut response, limit).await;
+            tracing::debug!(method = %request.method, url = shown(url), status = status.as_u16(), "registry");
+            if status.is_success() {
+                return Ok(Response {
+                    headers: std::mem::take(response.headers_mut()),
+                    body: body.map_err(|problem| request.error(url, problem))?,
+                    url: url.clone(),
+                });
+            }
+            // The storage behind a registry knows nothing of its users: what it refuses is no matter of login.
+            let own = response.url().origin() == url.origin();
+            let offered = auth::challenges(response.headers());
+            if status == StatusCode::UNAUTHORIZED && own && !asked {
+                asked = true;
+                let answer = host
+                    .auth
+                    .answer(&host.http, &scope, &offered, grant.as_ref());
+                if let Some(new) = answer.await? {
+                    grant = Some(new);
+                    continue;
+                }
+            }
+            let refusal = Refusal::new(status, &body.unwrap_or_default());
+            let tried = grant.and_then(|grant| grant.source);
+            let problem = match status {
+                StatusCode::UNAUTHORIZED if own && is_denial(&offered, &refusal) => {
+                    Problem::Denied { tried, refusal }
+                }
+                StatusCode::UNAUTHORIZED if own => {
+                    auth::unauthorized(&request.repository.host, tried, refusal)
+                }
+                StatusCode::FORBIDDEN if own => Problem::Denied { tried, refusal },
+                StatusCode::NOT_FOUND => Problem::NotFound(refusal),
+                _ => Problem::Unexpected {
+                    refusal,
+                    retry_after: retry_after(response.headers()),
+                },
+            };
+            return Err(request.error(response.url(), problem));
+        }
+    }
+
+    fn host(&self, name: &RegistryHost) -> Result<Arc<Host>, RegistryError> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(host) = hosts.get(name) {
+            return Ok(host.clone());
+        }
+        let plain_http = self.options.is_plain(name);
+        let limits = self.options.limits;
+        let http = client(name, limits).map_err(|cause| RegistryError {
+            operation: format!("connect to {name}"),
+            url: name.to_string(),
+            problem: Problem::Tls {
+                reason: innermost(&cause),
+                remedy: Some("install the system's CA certificates, or name them in SSL_CERT_FILE"),
+            },
+        })?;
+        let host = Arc::new(Host {
+            plain_http,
+            http,
+            auth: HostAuth::new(name.clone(), self.options.credentials.clone(), plain_http),
+            slots: Semaphore::new(limits.concurrent),
+        });
+        hosts.insert(name.clone(), host.clone());
+        Ok(host)
+    }
+}
+
+/// A client of its own for each host: connections are per host anyway, and proxies are not for loopback.
+fn client(host: &RegistryHost, limits: Limits) -> reqwest::Result<reqwest::Client> {
+    let redirects = Policy::custom(|attempt| {
+        let downgrade = attempt.url().scheme() != "https"
+            && attempt.previous().iter().any(|url| url.scheme() == "https");
+        if downgrade {
+            attempt.error("redirected from HTTPS to plain HTTP")
+        } else if attempt.previous().len() > 5 {
+            attempt.error("redirected more than 5 times")
+        } else {
+            attempt.follow()
+        }
+    });
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("skiff/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(limits.connect)
+        .read_timeout(limits.idle)
+        .timeout(limits.total)
+        // To another host, reqwest follows without the `Authorization` header; the referrer would name the repository.
+        .redirect(redirects)
+        .referer(false);
+    if host.is_loopback() {
+        builder.no_proxy().build()
+    } else {
+        builder.build()
+    }
+}
+
+impl Host {
+    fn url(&self, request: &Request<'_>) -> Result<Url, RegistryError> {
+        let Request {
+            repository, path, ..
+        } = request;
+        let scheme = if self.plain_http { "http" } else { "https" };
+        // Docker Hub's API has another name than its images.
+        let host = match repository.host.as_str() {
+            "docker.io" | "index.docker.io" => "registry-1.docker.io",
+            host => host,
+        };
+        let text = format!("{scheme}://{host}/v2/{}/{path}", repository.path());
+        Url::parse(&text).map_err(|error| RegistryError {
+            operation: request.operation.clone(),
+            url: text,
+            problem: Problem::Malformed(error.to_string()),
+        })
+    }
+}
+
+impl Request<'_> {
+    async fn send(
+        &self,
+        http: &reqwest::Client,
+        url: &Url,
+        grant: Option<&Grant>,
+    ) -> Result<reqwest::Response, RegistryError> {
+        let mut builder = http.request(self.method.clone(), url.clone());
+        if let Some(accept) = self.accept {
+            builder = builder.header(ACCEPT, HeaderValue::from_static(accept));
+        }
+        if let Some(grant) = grant {
+            builder = builder.header(AUTHORIZATION, grant.header.clone());
+        }
+        if let Some((body, media_type)) = &self.body {
+            builder = builder.header(CONTENT_TYPE, *media_type).body(body.clone());
+        }
+        builder
+            .send()
+            .await
+            .map_err(|cause| self.error(url, unreachable(&cause, url)))
+    }
+
+    fn error(&self, url: &Url, problem: Problem) -> RegistryError {
+        RegistryError::new(&self.operation, url, problem)
+    }
+}
+
+fn is_denial(offered: &[Challenge], refusal: &Refusal) -> bool {
+    let insufficient = |challenge: &Challenge| matches!(challenge, Challenge::Bearer { error: Some(error), .. } if error == "insufficient_scope");
+    refusal.code.as_deref() == Some("DENIED") || offered.iter().any(insufficient)
+}
+
+/// Reads a body that must not be larger than `limit` bytes.
+pub(super) async fn read_body(
+    response: &mut reqwest::Response,
+    limit: usize,
+) -> Result<Bytes, Problem> {
+    let announced = response.content_length().unwrap_or(0);
+    if usize::try_from(announced).map_or(true, |length| length > limit) {
+        return Err(Problem::TooLarge { limit });
+    }
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
+                return Err(Problem::TooLarge { limit });
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body.into()),
+            Err(cause) => return Err(unreachable(&cause, response.url())),
+        }
+    }
+}
+
+/// `Retry-After` (RFC 9110, 10.2.3): seconds, or an HTTP date.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    // A date in the past: at once.
+    Some(Duration::try_from(date.duration_since(clock::timestamp())).unwrap_or(Duration::ZERO))
+}
+
+/// What a request without an answer died of. The causes are reqwest's, hyper's and rustls' own types: this is the one
+/// place that looks into them.
+pub(super) fn unreachable(cause: &reqwest::Error, url: &Url) -> Problem {
+    for error in causes(cause) {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return tls_problem(tls);
+        }
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::ConnectionRefused
+        {
+            return Problem::Unreachable {
+                reason: "connection refused".into(),
+                remedy: Some("is the registry running?"),
+                // Nothing lies between this machine and itself that could recover.
+                transient: !is_loopback(url),
+            };
+        }
+    }
+    let (reason, remedy, transient) = if cause.is_redirect() {
+        (innermost(cause), None, false)
+    } else if cause.is_timeout() {
+        ("no answer in time".into(), None, true)
+    } else if cause.is_dns() {
+        let remedy = "is the registry's name right?";
+        ("the host's name is not known".into(), Some(remedy), true)
+    } else if cause.is_connect() {
+        (innermost(cause), None, true)
+    } else {
+        (
+            format!("the connection was cut: {}", innermost(cause)),
+            None,
+            !cause.is_builder(),
+        )
+    };
+    Problem::Unreachable {
+        reason,
+        remedy,
+        transient,
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    url.host_str()
+        .and_then(|name| RegistryHost::new(name).ok())
+        .is_some_and(|host| host.is_loopback())
+}
+
+fn tls_problem(error: &rustls::Error) -> Problem {
+    use rustls::CertificateError;
+    let remedy = match error {
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
+            Some("the registry speaks plain HTTP: if that is meant, set `insecure = true` for it")
+        }
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            Some("add its CA to the system's certificates, or name a file with it in SSL_CERT_FILE")
+        }
+        _ => None,
+    };
+    Problem::Tls {
+        reason: error.to_string(),
+        remedy,
+    }
+}
+
+/// The causes below reqwest's own error, whose text has the URL in it, with its query.
+fn causes(cause: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(cause.source(), |error| below(*error))
+}
+
+/// An I/O error around another error gives out that one's cause instead of it, so it is opened.
+fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let io = error.downcast_ref::<std::io::Error>();
+    match io.and_then(std::io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+/// The last cause, which says most.
+fn innermost(cause: &reqwest::Error) -> String {
+    causes(cause)
+        .last()
+        .map_or_else(|| "request failed".to_owned(), ToString::to_string)
+}

@@ -1,0 +1,174 @@
+//! Manifests and configs as types: Docker image manifest v2 schema 2, and OCI image spec 1.1, which agree in all that is
+//! read here. Unknown fields are ignored.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::media_type;
+use crate::manifest::model::Platform;
+use crate::reference::Digest;
+
+/// What content is, and where: a manifest's answer to HEAD, its config, a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Descriptor {
+    pub media_type: String,
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// A manifest as the registry has it: pushing these very bytes again keeps the digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RawManifest {
+    pub bytes: Bytes,
+    pub media_type: String,
+    /// Of `bytes`; always checked.
+    pub digest: Digest,
+}
+
+/// The manifest of one image for one platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ImageManifest {
+    pub media_type: String,
+    pub digest: Digest,
+    pub config: Descriptor,
+    pub layers: Vec<Descriptor>,
+}
+
+/// Why bytes are not an image.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotAnImage {
+    #[error("it is a list of images for several platforms (`{0}`), not one image")]
+    Index(String),
+    #[error("its media type is `{header}` by the answer's header, but `{body}` by its own content")]
+    Ambiguous { header: String, body: String },
+    #[error("it is not an image manifest: {0}")]
+    Manifest(serde_json::Error),
+    #[error("its config is not an image config: {0}")]
+    Config(serde_json::Error),
+}
+
+impl ImageManifest {
+    pub(crate) fn parse(raw: &RawManifest) -> Result<Self, NotAnImage> {
+        #[derive(Deserialize)]
+        struct File {
+            config: Descriptor,
+            layers: Vec<Descriptor>,
+        }
+        if media_type::is_index(&raw.media_type) {
+            return Err(NotAnImage::Index(raw.media_type.clone()));
+        }
+        let body = media_type::of_manifest(&raw.bytes).unwrap_or_else(|| raw.media_type.clone());
+        if body != raw.media_type {
+            return Err(NotAnImage::Ambiguous {
+                header: raw.media_type.clone(),
+                body,
+            });
+        }
+        let file: File = serde_json::from_slice(&raw.bytes).map_err(NotAnImage::Manifest)?;
+        Ok(Self {
+            media_type: raw.media_type.clone(),
+            digest: raw.digest.clone(),
+            config: file.config,
+            layers: file.layers,
+        })
+    }
+}
+
+/// An image's config: for what machine it is, and its labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ImageConfig {
+    pub platform: Platform,
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ImageConfig {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, NotAnImage> {
+        #[derive(Deserialize)]
+        struct File {
+            architecture: String,
+            os: String,
+            variant: Option<String>,
+            config: Option<Execution>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Execution {
+            labels: Option<BTreeMap<String, String>>,
+        }
+        let file: File = serde_json::from_slice(bytes).map_err(NotAnImage::Config)?;
+        Ok(Self {
+            platform: Platform {
+                os: file.os,
+                architecture: file.architecture,
+                variant: file.variant.filter(|variant| !variant.is_empty()),
+            },
+            labels: file.config.and_then(|c| c.labels).unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(media_type: &str, body: &serde_json::Value) -> RawManifest {
+        let bytes = Bytes::from(body.to_string());
+        RawManifest {
+            media_type: media_type.to_owned(),
+            digest: Digest::of(&bytes),
+            bytes,
+        }
+    }
+
+    fn body() -> serde_json::Value {
+        let digest = Digest::of(b"");
+        serde_json::json!({
+            "schemaVersion": 2, "mediaType": media_type::DOCKER_MANIFEST, "annotations": {"a": "b"},
+            "config": {"mediaType": media_type::DOCKER_CONFIG, "digest": digest, "size": 7, "urls": []},
+            "layers": [{"mediaType": media_type::DOCKER_LAYER_GZIP, "digest": digest, "size": 9}],
+        })
+    }
+
+    #[test]
+    fn a_manifest_is_read() {
+        let manifest = ImageManifest::parse(&raw(media_type::DOCKER_MANIFEST, &body())).unwrap();
+        assert_eq!(manifest.media_type, media_type::DOCKER_MANIFEST);
+        assert_eq!((manifest.config.size, manifest.layers[0].size), (7, 9));
+    }
+
+    #[test]
+    fn what_is_not_an_image_is_refused() {
+        let refused = |raw| ImageManifest::parse(&raw).unwrap_err().to_string();
+        insta::assert_snapshot!(
+            refused(raw(media_type::OCI_INDEX, &body())),
+            @"it is a list of images for several platforms (`application/vnd.oci.image.index.v1+json`), not one image"
+        );
+        insta::assert_snapshot!(
+            refused(raw(media_type::OCI_MANIFEST, &body())),
+            @"its media type is `application/vnd.oci.image.manifest.v1+json` by the answer's header, but `application/vnd.docker.distribution.manifest.v2+json` by its own content"
+        );
+        insta::assert_snapshot!(
+            refused(raw("", &serde_json::json!({"layers": []}))),
+            @"it is not an image manifest: missing field `config` at line 1 column 13"
+        );
+    }
+
+    #[test]
+    fn a_config_is_read_with_and_without_labels() {
+        let parse = |text: &str| ImageConfig::parse(text.as_bytes()).unwrap();
+        let config = parse(
+            r#"{"os":"linux","architecture":"arm64","variant":"v8","rootfs":{},"config":{"Labels":{"a":"b"}}}"#,
+        );
+        assert_eq!(config.platform.to_string(), "linux/arm64/v8");
+        assert_eq!(config.labels["a"], "b");
+        let bare =
+            parse(r#"{"os":"linux","architecture":"amd64","variant":"","config":{"Labels":null}}"#);
+        assert_eq!(bare.platform.to_string(), "linux/amd64");
+        assert!(bare.labels.is_empty());
+        assert!(ImageConfig::parse(b"{}").is_err());
+    }
+}
