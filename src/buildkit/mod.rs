@@ -1,0 +1,3 @@
+//! The client side of BuildKit.
+
+pub(crate) mod session;
