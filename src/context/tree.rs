@@ -1,0 +1,118 @@
+//! Goes through a folder, depth first, and finds what a filter keeps. Knows names and metadata, never contents.
+//!
+//! Order and laziness are fsutil's: names sorted by bytes in each folder, a folder before its contents, and a folder that
+//! is not wanted itself only once something below it is.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::entry::{self, Entry, Inode};
+use super::filter::{Matched, Rules, Verdict};
+use super::{ContextError, vanished};
+use crate::cancel::CancellationToken;
+
+/// Receives each entry, before its content is known. An error ends the walk.
+pub(super) type Found<'a> = dyn FnMut(Entry, Option<Inode>) -> Result<(), ContextError> + 'a;
+
+/// A folder on the way from the top to where the walk is.
+struct Open {
+    /// Relative to the root; empty for the root itself.
+    path: PathBuf,
+    matched: Matched,
+    reported: bool,
+    names: std::vec::IntoIter<(OsString, bool)>,
+}
+
+/// Reports every entry below `root` that `rules` keep. What vanishes meanwhile was never there.
+pub(super) fn walk(
+    root: &Path,
+    rules: &Rules,
+    stop: &CancellationToken,
+    found: &mut Found<'_>,
+) -> Result<(), ContextError> {
+    let names = entry::names(root).map_err(|e| ContextError::read(root, e))?;
+    // A stack of our own: trees may be deeper than a thread's.
+    let mut open = vec![Open {
+        path: PathBuf::new(),
+        matched: Matched::default(),
+        reported: true,
+        names: names.into_iter(),
+    }];
+    let mut own = Matched::default();
+    while let Some(folder) = open.last_mut() {
+        if stop.is_cancelled() {
+            return Err(ContextError::Stopped);
+        }
+        let Some((name, is_dir)) = folder.names.next() else {
+            open.pop();
+            continue;
+        };
+        let path = folder.path.join(name);
+        let verdict = rules.judge(&path.to_string_lossy(), is_dir, &folder.matched, &mut own)?;
+        if verdict == Verdict::Prune {
+            continue;
+        }
+        if verdict == Verdict::Keep
+            && !(report_parents(root, &mut open, found)? && report(root, &path, found)?)
+        {
+            continue;
+        }
+        if is_dir && let Some(names) = contents(&root.join(&path), verdict)? {
+            open.push(Open {
+                path,
+                matched: std::mem::take(&mut own),
+                reported: verdict == Verdict::Keep,
+                names: names.into_iter(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The names in a folder; `None` where there are none to be had and that is no fault.
+fn contents(full: &Path, verdict: Verdict) -> Result<Option<Vec<(OsString, bool)>>, ContextError> {
+    match entry::names(full) {
+        Ok(names) => Ok(Some(names)),
+        Err(error) if vanished(&error) => Ok(None),
+        // Excluded, and only looked into because of an exception.
+        Err(error)
+            if verdict == Verdict::Descend && error.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(ContextError::read(full, error)),
+    }
+}
+
+/// Reports the folders above, as far as they have not been. `false`: one of them is gone.
+fn report_parents(
+    root: &Path,
+    open: &mut [Open],
+    found: &mut Found<'_>,
+) -> Result<bool, ContextError> {
+    for folder in open.iter_mut().filter(|folder| !folder.reported) {
+        if !report(root, &folder.path, found)? {
+            return Ok(false);
+        }
+        folder.reported = true;
+    }
+    Ok(true)
+}
+
+/// Reports one entry. `false`: it is gone.
+fn report(root: &Path, path: &Path, found: &mut Found<'_>) -> Result<bool, ContextError> {
+    let full = root.join(path);
+    let Some(name) = path.to_str() else {
+        return Err(ContextError::NotUtf8(path.display().to_string()));
+    };
+    let entry = fs::symlink_metadata(&full)
+        .map_err(|e| ContextError::read(&full, e))
+        .and_then(|metadata| Entry::read(&full, name.to_owned(), &metadata));
+    match entry {
+        Ok((entry, inode)) => found(entry, inode).map(|()| true),
+        Err(ContextError::Read { source, .. }) if vanished(&source) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
