@@ -141,7 +141,7 @@ pub(crate) async fn engine(address: &EngineAddress) -> Result<Builder, DialError
 }
 
 /// A fresh connection, upgraded to gRPC's HTTP/2.
-async fn upgrade(address: EngineAddress) -> std::io::Result<TokioIo<Upgraded>> {
+async fn upgrade(address: EngineAddress) -> std::io::Result<Upgraded> {
     let stream = address.open().await?;
     let handshake = async {
         let (mut sender, connection) =
@@ -157,7 +157,7 @@ async fn upgrade(address: EngineAddress) -> std::io::Result<TokioIo<Upgraded>> {
         if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
             return Err(std::io::Error::other(format!("POST /grpc was answered with {}", response.status())));
         }
-        hyper::upgrade::on(response).await.map(TokioIo::new).map_err(std::io::Error::other)
+        hyper::upgrade::on(response).await.map_err(std::io::Error::other)
     };
     tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS), handshake).await?
 }

@@ -3,7 +3,6 @@
 mod args;
 mod deploy;
 mod request;
-mod select;
 
 use std::process::ExitCode;
 

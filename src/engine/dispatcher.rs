@@ -19,7 +19,7 @@ use crate::clock;
 use crate::manifest::model::{Cache, CacheExport};
 use crate::plan::{Plan, PlannedContainer};
 use crate::reference::{ImageRef, Tag};
-use crate::registry::http::Client;
+use crate::registry::Client;
 use crate::release::promote::{Move, set_tags};
 
 /// What a run works with.
@@ -165,8 +165,8 @@ impl Dispatcher<'_> {
         let (mut digest, mut tags) = (None, vec![]);
         let (status, failure) = match report.result {
             Ok(built) => {
-                self.images.insert(name.clone(), repository.digest(&built.digest));
-                (digest, tags) = (Some(built.digest.clone()), vec![planned.tag.clone()]);
+                self.images.insert(name.clone(), repository.digest(&built.manifest.digest));
+                (digest, tags) = (Some(built.manifest.digest.clone()), vec![planned.tag.clone()]);
                 self.built.insert(name.clone(), built);
                 (ContainerStatus::Built, None)
             }
@@ -242,7 +242,7 @@ fn moves(
             container: name.clone(),
             repository: planned.container.repository.clone(),
             tag,
-            digest: image.digest.clone(),
+            digest: image.manifest.digest.clone(),
             manifest: image.manifest.clone(),
             channel,
         }).collect::<Vec<_>>())

@@ -1,6 +1,6 @@
 //! One container: from its sources to an image that is in the registry, read back and found whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +22,8 @@ use crate::manifest::model::{CacheBackend, Container, Network};
 use crate::plan::PlannedContainer;
 use crate::profile;
 use crate::reference::{Digest, ImageRef};
-use crate::registry::http::{Client, RawManifest};
-use crate::registry::image;
+use crate::registry::image::{ImageConfig, ImageManifest, NotAnImage, RawManifest};
+use crate::registry::{Client, RegistryError};
 
 /// What every job of a run uses.
 pub(super) struct Shared {
@@ -39,7 +39,6 @@ pub(super) struct Shared {
 
 /// An image in the registry, whole. It keeps its sessions, so that its cache can be exported later.
 pub(super) struct Built {
-    pub(super) digest: Digest,
     pub(super) manifest: RawManifest,
     request: Solve,
     _sessions: Sessions,
@@ -104,12 +103,9 @@ async fn build(
     let mut request = Solve {
         session: sessions.container.id.clone(),
         frontend: frontend(planned, parents, &sessions),
-        image: Some(profile::exporter_attrs(container.profile)),
+        image: Some(exporter(planned)),
         cache_export: None,
     };
-    if let Some(image) = &mut request.image {
-        image.insert("name".into(), container.repository.tag(&planned.tag).to_string());
-    }
     if shared.cache == CacheBackend::Registry {
         import_cache(container, shared, &mut request.frontend).await;
     }
@@ -140,8 +136,13 @@ async fn build(
     if let Some(failure) = sent_wrong(&sessions, shared).await {
         return Err(failure.into());
     }
-    let (digest, manifest) = verify(planned, &response, shared).await?;
-    Ok(Built { digest, manifest, request, _sessions: sessions })
+    let pushed = container.repository.tag(&planned.tag);
+    let manifest = verify(planned, &response, shared).await.map_err(|error| {
+        Failure::new(format!("{pushed} was pushed and is not released: {error}"))
+    })?;
+    let image = container.repository.digest(&manifest.digest).to_string();
+    shared.events.send(EventKind::ContainerVerified { container: container.name.clone(), image }).await;
+    Ok(Built { manifest, request, _sessions: sessions })
 }
 
 async fn open_sessions(container: &Container, shared: &Shared) -> Result<Sessions, Failure> {
@@ -165,10 +166,18 @@ async fn sent_wrong(sessions: &Sessions, shared: &Shared) -> Option<Failure> {
     None
 }
 
+/// The attributes of the image exporter.
+fn exporter(planned: &PlannedContainer) -> Attributes {
+    let attributes = profile::exporter_attrs(planned.container.profile);
+    let mut attributes: Attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    attributes.insert("name".into(), planned.container.repository.tag(&planned.tag).to_string());
+    attributes
+}
+
 /// The attributes of the Dockerfile frontend (BuildKit `frontend/dockerui/config.go`).
 fn frontend(planned: &PlannedContainer, parents: &BTreeMap<String, ImageRef>, sessions: &Sessions) -> Attributes {
     let container = &planned.container;
-    let mut attributes = profile::frontend_attrs(container.profile);
+    let mut attributes = Attributes::new();
     let mut set = |name: String, value: String| attributes.insert(name, value);
     let folder = container.dockerfile.parent().unwrap_or(Path::new("/"));
     let file = container.dockerfile.file_name().unwrap_or_default().to_string_lossy();
@@ -229,7 +238,7 @@ async fn follow(
     request: Solve,
     steps: &mut Steps,
     cancel: &CancellationToken,
-) -> Result<std::collections::HashMap<String, String>, SolveError> {
+) -> Result<HashMap<String, String>, SolveError> {
     let (sender, mut updates) = mpsc::channel(16);
     let tell = async {
         while let Some(update) = updates.recv().await {
@@ -242,28 +251,43 @@ async fn follow(
     response
 }
 
+/// Largest image config that is read, in bytes: the history of 127 layers is far smaller.
+const MAX_CONFIG: usize = 4 << 20;
+
+/// Why a pushed image is not taken for good.
+#[derive(Debug, thiserror::Error)]
+enum Unverified {
+    #[error("the builder did not say which image it pushed")]
+    NoDigest,
+    #[error("it cannot be read back: {0}")]
+    Unread(#[from] RegistryError),
+    #[error("it is not in the registry")]
+    Missing,
+    #[error(transparent)]
+    NotAnImage(#[from] NotAnImage),
+    #[error("{0}")]
+    Mismatch(String),
+}
+
 /// Reads the pushed image back: the tag stands on the digest that the builder named, and the image is what the profile
 /// and the platform ask for.
 async fn verify(
     planned: &PlannedContainer,
-    response: &std::collections::HashMap<String, String>,
+    response: &HashMap<String, String>,
     shared: &Shared,
-) -> Result<(Digest, RawManifest), Failure> {
+) -> Result<RawManifest, Unverified> {
     let container = &planned.container;
-    let pushed = container.repository.tag(&planned.tag);
     let digest = response.get("containerimage.digest").and_then(|text| Digest::new(text).ok());
-    let digest = digest.ok_or_else(|| Failure::new("the builder did not say which image it pushed"))?;
-    let unread = |error| Failure::new(format!("{pushed} was pushed and cannot be read back: {error}"));
-    let missing = || Failure::new(format!("{pushed} was pushed and is not in the registry"));
-    let manifest = shared.registry.get_manifest(&pushed).await.map_err(unread)?.ok_or_else(missing)?;
-    let image = image::Image::read(&shared.registry, &container.repository, &manifest).await.map_err(unread)?;
-    profile::verify(container.profile, &container.platform, &digest, &manifest, &image).map_err(|mismatches| {
-        let what = mismatches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        Failure::new(format!("{pushed} is not what was asked for: {what}"))
+    let digest = digest.ok_or(Unverified::NoDigest)?;
+    let pushed = container.repository.tag(&planned.tag);
+    let raw = shared.registry.get_manifest(&pushed).await?.ok_or(Unverified::Missing)?;
+    let manifest = ImageManifest::parse(&raw)?;
+    let config = shared.registry.get_blob(&container.repository, &manifest.config.digest, MAX_CONFIG).await?;
+    let config = ImageConfig::parse(&config)?;
+    profile::verify(container.profile, &container.platform, &digest, &manifest, &config).map_err(|found| {
+        Unverified::Mismatch(found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     })?;
-    let image = container.repository.digest(&digest).to_string();
-    shared.events.send(EventKind::ContainerVerified { container: container.name.clone(), image }).await;
-    Ok((digest, manifest))
+    Ok(raw)
 }
 
 /// A cache export that is not done by then is given up: nobody waits for it, and the next run exports again.

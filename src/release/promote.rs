@@ -4,8 +4,8 @@ use tokio_stream::StreamExt as _;
 
 use crate::engine::event::{EventKind, Events};
 use crate::reference::{Digest, Repository, Tag};
-use crate::registry::error::RegistryError;
-use crate::registry::http::{Client, RawManifest};
+use crate::registry::image::RawManifest;
+use crate::registry::{Client, RegistryError};
 
 /// A tag to set on a verified image.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub(crate) async fn set_tags(moves: Vec<Move>, registry: &Client, events: &Event
     /// Well within what one registry host is asked at once.
     const AT_ONCE: usize = 4;
     let work = futures_util::stream::iter(moves.into_iter().map(|asked| async move {
-        let result = registry.put_manifest(&asked.repository, asked.tag.as_str(), &asked.manifest).await;
+        let result = registry.put_manifest(&asked.repository.tag(&asked.tag), &asked.manifest).await;
         (asked, result)
     }));
     let mut done = std::pin::pin!(futures_util::StreamExt::buffer_unordered(work, AT_ONCE));

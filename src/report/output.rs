@@ -55,7 +55,7 @@ pub(crate) fn seconds(seconds: f64) -> String {
 /// Rows as a table: columns padded to their widest cell, two spaces between, nothing after the last.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widest = |column| rows.iter().filter_map(|r| r.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widest = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|cell: &String| cell.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(widest).collect();
     let line = |row: &Vec<String>| {
         let padded: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();

@@ -12,48 +12,51 @@ use bollard_buildkit_proto::moby::filesync::v1::{
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
-use crate::registry::credentials::{Credentials, DockerConfig};
+use crate::reference::RegistryHost;
+use crate::registry::credentials::{CredentialSources, Credentials, Login};
 
 /// Answers from the docker config, each host looked up once per run. Cheap to clone: clones share what was found.
 #[derive(Clone)]
 pub(crate) struct AuthService {
-    config: Arc<DockerConfig>,
-    found: Arc<Mutex<HashMap<String, Option<Credentials>>>>,
+    sources: CredentialSources,
+    found: Arc<Mutex<HashMap<RegistryHost, Option<Credentials>>>>,
 }
 
 impl AuthService {
-    pub(crate) fn new(config: Arc<DockerConfig>) -> Self {
-        Self { config, found: Arc::default() }
+    pub(crate) fn new(sources: CredentialSources) -> Self {
+        Self { sources, found: Arc::default() }
     }
 }
 
-/// BuildKit asks for Docker Hub by the host of its API.
-const DOCKER_HUB: [&str; 2] = ["registry-1.docker.io", "docker.io"];
+/// BuildKit asks for Docker Hub by the host of its API (`registry.ConfigureHosts`); credentials know it by its name.
+const DOCKER_HUB_API: &str = "registry-1.docker.io";
 
 #[tonic::async_trait]
 impl Auth for AuthService {
     async fn credentials(&self, request: Request<CredentialsRequest>) -> Result<Response<CredentialsResponse>, Status> {
         let host = request.into_inner().host;
-        let host = if host == DOCKER_HUB[0] { DOCKER_HUB[1].to_owned() } else { host };
+        let host = if host == DOCKER_HUB_API { "docker.io" } else { &host };
+        let host = RegistryHost::new(host).map_err(|error| Status::invalid_argument(error.to_string()))?;
         // The lock is held over the look-up: containers that start together ask a credential helper once.
         let mut found = self.found.lock().await;
-        let credentials = match found.get(&host) {
-            Some(known) => known.clone(),
-            None => {
-                let asked = self.config.credentials_for(&host).await.map_err(|e| Status::unavailable(e.to_string()))?;
-                found.insert(host, asked.clone());
-                asked
-            }
+        let credentials = if let Some(known) = found.get(&host) {
+            known.clone()
+        } else {
+            let asked = self.sources.credentials_for(&host).await;
+            let asked = asked.map_err(|error| Status::unavailable(error.to_string()))?;
+            found.insert(host, asked.clone());
+            asked
         };
-        Ok(Response::new(credentials.map_or_else(CredentialsResponse::default, |c| match c {
-            Credentials::Basic { username, password, .. } => {
+        Ok(Response::new(match credentials.map(|credentials| credentials.login) {
+            None => CredentialsResponse::default(),
+            Some(Login::Password { username, password }) => {
                 CredentialsResponse { username, secret: password.expose().to_owned() }
             }
             // An empty user name tells BuildKit that the secret is a refresh token.
-            Credentials::IdentityToken { token, .. } => {
+            Some(Login::IdentityToken(token)) => {
                 CredentialsResponse { username: String::new(), secret: token.expose().to_owned() }
             }
-        })))
+        }))
     }
 
     /// Unimplemented makes the builder fetch tokens itself, with the credentials above.
