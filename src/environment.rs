@@ -16,7 +16,10 @@ pub struct Environment {
 
 impl Environment {
     /// Reads the process's environment. An error when the current folder is gone.
-    #[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one reader of the environment"
+    )]
     pub fn snapshot() -> std::io::Result<Self> {
         use std::io::IsTerminal as _;
 
@@ -33,12 +36,17 @@ impl Environment {
 
     /// A variable that is set and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.variables
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 
     /// Docker's configuration folder: `DOCKER_CONFIG`, or `.docker` at home.
     pub(crate) fn docker_config(&self) -> Option<PathBuf> {
-        self.get("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(PathBuf::from(self.get("HOME")?).join(".docker")))
+        self.get("DOCKER_CONFIG")
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(self.get("HOME")?).join(".docker")))
     }
 
     /// Coloured output: `--color`, then `NO_COLOR` (no-color.org), then whether stderr is a terminal.

@@ -42,7 +42,9 @@ pub(crate) struct PlannedContainer {
 impl Plan {
     /// Containers that are released.
     pub(crate) fn released(&self) -> impl Iterator<Item = (&ContainerName, &PlannedContainer)> {
-        self.containers.iter().filter(|(_, planned)| planned.released)
+        self.containers
+            .iter()
+            .filter(|(_, planned)| planned.released)
     }
 }
 
@@ -60,15 +62,33 @@ pub(crate) fn make(
     let mut errors = Vec::new();
     let mut containers = IndexMap::new();
     for name in graph.order().filter(|name| in_run.contains(name)) {
-        let Some(container) = project.manifest.containers.get(name) else { continue };
+        let Some(container) = project.manifest.containers.get(name) else {
+            continue;
+        };
         let released = selected.contains_key(name);
         let reason = selected.get(name).cloned().unwrap_or_else(|| {
-            let child = graph.children_of(name).find(|child| in_run.contains(child)).unwrap_or_default();
+            let child = graph
+                .children_of(name)
+                .find(|child| in_run.contains(child))
+                .unwrap_or_default();
             format!("parent of {child}, not released")
         });
-        let tag = if released { Ok(release.clone()) } else { unreleased(&release) };
-        let tags = if released { tags(container, &release, sources) } else { Ok(vec![]) };
-        let (Ok(tag), Ok(tags)) = (tag.map_err(|e| errors.push(e)), tags.map_err(|e| errors.push(e))) else { continue };
+        let tag = if released {
+            Ok(release.clone())
+        } else {
+            unreleased(&release)
+        };
+        let tags = if released {
+            tags(container, &release, sources)
+        } else {
+            Ok(vec![])
+        };
+        let (Ok(tag), Ok(tags)) = (
+            tag.map_err(|e| errors.push(e)),
+            tags.map_err(|e| errors.push(e)),
+        ) else {
+            continue;
+        };
         let planned = PlannedContainer {
             container: container.clone(),
             parents: graph.parents_of(name).map(str::to_owned).collect(),
@@ -83,14 +103,25 @@ pub(crate) fn make(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let outdated = graph.dependents_of(in_run.iter().copied()).into_iter().map(str::to_owned).collect();
-    Ok(Plan { release, containers, channels, outdated })
+    let outdated = graph
+        .dependents_of(in_run.iter().copied())
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    Ok(Plan {
+        release,
+        containers,
+        channels,
+        outdated,
+    })
 }
 
 /// A parent that was not asked for is pushed under a name that no reader of releases takes for one.
 fn unreleased(release: &Tag) -> Result<Tag, Diagnostic> {
-    Tag::new(&format!("unreleased-{release}"))
-        .map_err(|_| Diagnostic::error(format!("the release's name `{release}` is too long")).help("use 116 characters or fewer"))
+    Tag::new(&format!("unreleased-{release}")).map_err(|_| {
+        Diagnostic::error(format!("the release's name `{release}` is too long"))
+            .help("use 116 characters or fewer")
+    })
 }
 
 /// The container's immutable tags but the release's own.
@@ -98,12 +129,16 @@ fn tags(container: &Container, release: &Tag, sources: &Sources) -> Result<Vec<T
     let mut tags = Vec::new();
     for pattern in &container.tags {
         let text = expand(pattern, container, release, sources).map_err(|missing| {
-            Diagnostic::error(format!("tag `{pattern}` needs the {missing}, which is not known here"))
-                .at(container.span.clone(), "of this container")
-                .help("run in a git checkout, or write the tag without it")
+            Diagnostic::error(format!(
+                "tag `{pattern}` needs the {missing}, which is not known here"
+            ))
+            .at(container.span.clone(), "of this container")
+            .help("run in a git checkout, or write the tag without it")
         })?;
-        let tag = Tag::new(&text)
-            .map_err(|error| Diagnostic::error(error.to_string()).at(container.span.clone(), format!("from `{pattern}`")))?;
+        let tag = Tag::new(&text).map_err(|error| {
+            Diagnostic::error(error.to_string())
+                .at(container.span.clone(), format!("from `{pattern}`"))
+        })?;
         if tag != *release && !tags.contains(&tag) {
             tags.push(tag);
         }
@@ -112,8 +147,15 @@ fn tags(container: &Container, release: &Tag, sources: &Sources) -> Result<Vec<T
 }
 
 /// Replaces the `{variables}`; the error names what a variable stands for and is not known.
-fn expand(pattern: &str, container: &Container, release: &Tag, sources: &Sources) -> Result<String, &'static str> {
-    let mut text = pattern.replace("{timestamp}", release.as_str()).replace("{name}", &container.name);
+fn expand(
+    pattern: &str,
+    container: &Container,
+    release: &Tag,
+    sources: &Sources,
+) -> Result<String, &'static str> {
+    let mut text = pattern
+        .replace("{timestamp}", release.as_str())
+        .replace("{name}", &container.name);
     for (variable, length) in [("{short_sha}", 12), ("{sha}", usize::MAX)] {
         if text.contains(variable) {
             let commit = sources.commit.as_deref().ok_or("commit")?;
@@ -123,7 +165,13 @@ fn expand(pattern: &str, container: &Container, release: &Tag, sources: &Sources
     if text.contains("{branch}") {
         // Branches have characters that tags have not: `feature/x` becomes `feature-x`.
         let branch = sources.branch.as_deref().ok_or("branch")?;
-        let word = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' };
+        let word = |c: char| {
+            if c.is_ascii_alphanumeric() || "_.-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        };
         text = text.replace("{branch}", &branch.chars().map(word).collect::<String>());
     }
     Ok(text)

@@ -19,7 +19,9 @@ pub(crate) struct Project {
 }
 
 /// Reads every Dockerfile and makes the graph. Warnings never stop a deploy: what skiff cannot read, BuildKit may.
-pub(crate) fn read(manifest: ProjectManifest) -> Result<(Project, Vec<Diagnostic>), Vec<Diagnostic>> {
+pub(crate) fn read(
+    manifest: ProjectManifest,
+) -> Result<(Project, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut warnings = Vec::new();
     let mut errors = Vec::new();
     let mut nodes = IndexMap::new();
@@ -37,13 +39,25 @@ pub(crate) fn read(manifest: ProjectManifest) -> Result<(Project, Vec<Diagnostic
             span: Some(container.span.clone()),
             kind: EdgeKind::Needs,
         });
-        nodes.insert(name.clone(), Node { parents: found.into_iter().chain(needs).collect() });
+        nodes.insert(
+            name.clone(),
+            Node {
+                parents: found.into_iter().chain(needs).collect(),
+            },
+        );
     }
     if !errors.is_empty() {
         return Err(errors);
     }
     let graph = Graph::new(nodes)?;
-    Ok((Project { manifest, graph, images }, warnings))
+    Ok((
+        Project {
+            manifest,
+            graph,
+            images,
+        },
+        warnings,
+    ))
 }
 
 /// The containers that this one's Dockerfile uses.
@@ -54,22 +68,40 @@ fn parents(
 ) -> Result<Vec<Edge>, Diagnostic> {
     let shown = shown(&container.dockerfile, &manifest.root);
     let bytes = std::fs::read(&container.dockerfile).map_err(|error| {
-        Diagnostic::error(format!("cannot read {shown}: {error}")).at(container.span.clone(), "of this container")
+        Diagnostic::error(format!("cannot read {shown}: {error}"))
+            .at(container.span.clone(), "of this container")
     })?;
     let source = SourceText::new(shown, String::from_utf8_lossy(&bytes));
     let dockerfile = match dockerfile::parse(&source) {
         Ok(dockerfile) => dockerfile,
         Err(error) => {
-            let note = "no parents are inferred from it; the builder decides whether it can be built";
-            warnings.push(Diagnostic { severity: crate::diagnostic::Severity::Warning, ..error }.note(note));
+            let note =
+                "no parents are inferred from it; the builder decides whether it can be built";
+            warnings.push(
+                Diagnostic {
+                    severity: crate::diagnostic::Severity::Warning,
+                    ..error
+                }
+                .note(note),
+            );
             return Ok(vec![]);
         }
     };
     let uses = dockerfile
-        .images(&container.args, container.target.as_deref(), &container.platform)
-        .map_err(|unknown| unknown.diagnostic().at(container.span.clone(), "of this container"))?;
+        .images(
+            &container.args,
+            container.target.as_deref(),
+            &container.platform,
+        )
+        .map_err(|unknown| {
+            unknown
+                .diagnostic()
+                .at(container.span.clone(), "of this container")
+        })?;
     warnings.extend(uses.unclear.iter().map(dockerfile::Unclear::diagnostic));
-    let is_container = |name: &str| manifest.containers.contains_key(name) && !container.contexts.contains_key(name);
+    let is_container = |name: &str| {
+        manifest.containers.contains_key(name) && !container.contexts.contains_key(name)
+    };
     let found = graph::parents(&container.name, &uses.uses, is_container);
     warnings.extend(found.hidden);
     Ok(found.edges)
@@ -77,5 +109,8 @@ fn parents(
 
 /// A path as users write it: relative to the manifest's folder where it is below it.
 pub(crate) fn shown(path: &Path, root: &Path) -> String {
-    path.strip_prefix(root).unwrap_or(path).display().to_string()
+    path.strip_prefix(root)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }

@@ -265,14 +265,20 @@ impl FromStr for ImageRef {
             Some((name, tag)) if !tag.contains('/') => (name, Some(Tag::new(tag)?)),
             _ => (rest, None),
         };
-        let named_host = |host: &str| host == "localhost" || host.contains(['.', ':']) || host.to_lowercase() != host;
+        let named_host = |host: &str| {
+            host == "localhost" || host.contains(['.', ':']) || host.to_lowercase() != host
+        };
         let (host, path) = match name.split_once('/') {
             Some(("docker.io" | "index.docker.io", path)) => (DOCKER_HUB, path),
             Some((host, path)) if named_host(host) => (host, path),
             _ => (DOCKER_HUB, name),
         };
         let official = host == DOCKER_HUB && !path.contains('/');
-        let path = if official { format!("library/{path}") } else { path.to_owned() };
+        let path = if official {
+            format!("library/{path}")
+        } else {
+            path.to_owned()
+        };
         let host = RegistryHost::new(host)?;
         let tag = if tag.is_none() && digest.is_none() {
             Some(Tag("latest".into()))
@@ -338,7 +344,10 @@ mod tests {
     #[test]
     fn short_names_are_completed_as_docker_does() {
         assert_eq!(image("python"), "docker.io/library/python:latest");
-        assert_eq!(image("index.docker.io/python:3"), "docker.io/library/python:3");
+        assert_eq!(
+            image("index.docker.io/python:3"),
+            "docker.io/library/python:3"
+        );
         assert_eq!(image("nvidia/cuda:12.4"), "docker.io/nvidia/cuda:12.4");
         assert_eq!(image("localhost:5000/a/b"), "localhost:5000/a/b:latest");
         assert_eq!(image("localhost/a:1"), "localhost/a:1");

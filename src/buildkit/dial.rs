@@ -39,7 +39,9 @@ pub(crate) enum DialError {
     Permission(String),
     #[error("the docker engine at {0} does not answer as one")]
     NotAnEngine(String, #[source] anyhow::Error),
-    #[error("the docker engine at {0} has no containerd image store, so it can neither export a registry cache nor push while it builds")]
+    #[error(
+        "the docker engine at {0} has no containerd image store, so it can neither export a registry cache nor push while it builds"
+    )]
     NoContainerdStore(String),
     #[error("the docker engine at {0} does not let skiff speak to its BuildKit")]
     NoBuildKit(String, #[source] anyhow::Error),
@@ -53,7 +55,9 @@ impl DialError {
             Self::Unreachable(..) => {
                 "start the engine (systemctl start docker), or set DOCKER_HOST to the socket of one that runs"
             }
-            Self::Permission(_) => "add yourself to the group `docker`, or run as a user that may open the socket",
+            Self::Permission(_) => {
+                "add yourself to the group `docker`, or run as a user that may open the socket"
+            }
             Self::NotAnEngine(..) => "see that DOCKER_HOST names a docker engine, 23 or later",
             Self::NoContainerdStore(_) => {
                 "put {\"features\": {\"containerd-snapshotter\": true}} into the engine's daemon.json and restart it"
@@ -70,9 +74,13 @@ impl EngineAddress {
             None => Ok(Self::Unix(DEFAULT_SOCKET.into())),
             Some(host) => match host.split_once("://") {
                 Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
-                Some(("tcp", address)) if address.rsplit_once(':').is_some_and(|(h, p)| {
-                    !h.is_empty() && p.trim_end_matches('/').parse::<u16>().is_ok()
-                }) => Ok(Self::Tcp(address.trim_end_matches('/').to_owned())),
+                Some(("tcp", address))
+                    if address.rsplit_once(':').is_some_and(|(h, p)| {
+                        !h.is_empty() && p.trim_end_matches('/').parse::<u16>().is_ok()
+                    }) =>
+                {
+                    Ok(Self::Tcp(address.trim_end_matches('/').to_owned()))
+                }
                 _ => Err(DialError::Address(host.to_owned())),
             },
         }
@@ -81,7 +89,9 @@ impl EngineAddress {
     async fn open(&self) -> std::io::Result<Box<dyn Duplex>> {
         let connect = async {
             Ok(match self {
-                Self::Unix(path) => Box::new(tokio::net::UnixStream::connect(path).await?) as Box<dyn Duplex>,
+                Self::Unix(path) => {
+                    Box::new(tokio::net::UnixStream::connect(path).await?) as Box<dyn Duplex>
+                }
                 Self::Tcp(address) => Box::new(tokio::net::TcpStream::connect(address).await?),
             })
         };
@@ -90,12 +100,16 @@ impl EngineAddress {
 
     fn client(&self) -> Result<Docker, bollard::errors::Error> {
         match self {
-            Self::Unix(path) => {
-                Docker::connect_with_unix(&path.to_string_lossy(), ANSWER_SECONDS, API_DEFAULT_VERSION)
-            }
-            Self::Tcp(address) => {
-                Docker::connect_with_http(&format!("tcp://{address}"), ANSWER_SECONDS, API_DEFAULT_VERSION)
-            }
+            Self::Unix(path) => Docker::connect_with_unix(
+                &path.to_string_lossy(),
+                ANSWER_SECONDS,
+                API_DEFAULT_VERSION,
+            ),
+            Self::Tcp(address) => Docker::connect_with_http(
+                &format!("tcp://{address}"),
+                ANSWER_SECONDS,
+                API_DEFAULT_VERSION,
+            ),
         }
     }
 }
@@ -119,10 +133,18 @@ pub(crate) async fn engine(address: &EngineAddress) -> Result<Builder, DialError
         std::io::ErrorKind::PermissionDenied => DialError::Permission(shown.clone()),
         _ => DialError::Unreachable(shown.clone(), error),
     })?;
-    let not_an_engine = |error: bollard::errors::Error| DialError::NotAnEngine(shown.clone(), error.into());
-    let info = address.client().map_err(not_an_engine)?.info().await.map_err(not_an_engine)?;
-    let containerd_store =
-        info.driver_status.iter().flatten().any(|pair| pair.iter().any(|text| text == "io.containerd.snapshotter.v1"));
+    let not_an_engine =
+        |error: bollard::errors::Error| DialError::NotAnEngine(shown.clone(), error.into());
+    let info = address
+        .client()
+        .map_err(not_an_engine)?
+        .info()
+        .await
+        .map_err(not_an_engine)?;
+    let containerd_store = info.driver_status.iter().flatten().any(|pair| {
+        pair.iter()
+            .any(|text| text == "io.containerd.snapshotter.v1")
+    });
     if !containerd_store {
         return Err(DialError::NoContainerdStore(shown));
     }
@@ -137,15 +159,20 @@ pub(crate) async fn engine(address: &EngineAddress) -> Result<Builder, DialError
         .map_err(|error| DialError::NoBuildKit(shown.clone(), error.into()))?;
     let version = info.server_version.unwrap_or_default();
     let cpus = info.ncpu.and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
-    Ok(Builder { channel, description: format!("docker engine {version} at {shown}"), cpus })
+    Ok(Builder {
+        channel,
+        description: format!("docker engine {version} at {shown}"),
+        cpus,
+    })
 }
 
 /// A fresh connection, upgraded to gRPC's HTTP/2.
 async fn upgrade(address: EngineAddress) -> std::io::Result<Upgraded> {
     let stream = address.open().await?;
     let handshake = async {
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(std::io::Error::other)?;
         tokio::spawn(connection.with_upgrades());
         let request = http::Request::post("/grpc")
             .header(http::header::HOST, "docker")
@@ -153,11 +180,19 @@ async fn upgrade(address: EngineAddress) -> std::io::Result<Upgraded> {
             .header(http::header::UPGRADE, "h2c")
             .body(Empty::<Bytes>::new())
             .map_err(std::io::Error::other)?;
-        let response = sender.send_request(request).await.map_err(std::io::Error::other)?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(std::io::Error::other)?;
         if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
-            return Err(std::io::Error::other(format!("POST /grpc was answered with {}", response.status())));
+            return Err(std::io::Error::other(format!(
+                "POST /grpc was answered with {}",
+                response.status()
+            )));
         }
-        hyper::upgrade::on(response).await.map_err(std::io::Error::other)
+        hyper::upgrade::on(response)
+            .await
+            .map_err(std::io::Error::other)
     };
     tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS), handshake).await?
 }
@@ -168,11 +203,21 @@ mod tests {
 
     #[test]
     fn docker_host_is_read_as_docker_does() {
-        let address = |host| EngineAddress::from_docker_host(host).map(|a| a.to_string()).map_err(|e| e.to_string());
+        let address = |host| {
+            EngineAddress::from_docker_host(host)
+                .map(|a| a.to_string())
+                .map_err(|e| e.to_string())
+        };
         assert_eq!(address(None), Ok("unix:///var/run/docker.sock".into()));
         assert_eq!(address(Some("")), Ok("unix:///var/run/docker.sock".into()));
-        assert_eq!(address(Some("unix:///tmp/d.sock")), Ok("unix:///tmp/d.sock".into()));
-        assert_eq!(address(Some("tcp://127.0.0.1:2375")), Ok("tcp://127.0.0.1:2375".into()));
+        assert_eq!(
+            address(Some("unix:///tmp/d.sock")),
+            Ok("unix:///tmp/d.sock".into())
+        );
+        assert_eq!(
+            address(Some("tcp://127.0.0.1:2375")),
+            Ok("tcp://127.0.0.1:2375".into())
+        );
         for wrong in ["ssh://host", "tcp://host", "docker", "unix://"] {
             assert!(address(Some(wrong)).is_err(), "{wrong} was taken");
         }

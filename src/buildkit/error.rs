@@ -76,17 +76,29 @@ impl From<&Status> for BuildError {
             // tonic reports a broken transport as Unknown or Unavailable, with the cause attached; a status from the
             // builder has none.
             connection_lost: std::error::Error::source(status).is_some()
-                && matches!(status.code(), Code::Unknown | Code::Unavailable | Code::Internal | Code::Cancelled),
+                && matches!(
+                    status.code(),
+                    Code::Unknown | Code::Unavailable | Code::Internal | Code::Cancelled
+                ),
         };
-        let details = rpc::Status::decode(status.details()).map(|status| status.details).unwrap_or_default();
+        let details = rpc::Status::decode(status.details())
+            .map(|status| status.details)
+            .unwrap_or_default();
         for detail in details {
-            let kind = detail.type_url.rsplit('/').next().unwrap_or_default().trim_end_matches("+json");
+            let kind = detail
+                .type_url
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .trim_end_matches("+json");
             match kind {
                 "errdefs.Source" | "github.com.moby.buildkit.solver.errdefs.Source" => {
                     error.source = error.source.or_else(|| excerpt(&detail.value));
                 }
                 "errdefs.Vertex" | "github.com.moby.buildkit.solver.errdefs.Vertex" => {
-                    error.vertex = serde_json::from_slice::<VertexDetail>(&detail.value).ok().map(|v| v.digest);
+                    error.vertex = serde_json::from_slice::<VertexDetail>(&detail.value)
+                        .ok()
+                        .map(|v| v.digest);
                 }
                 _ => {}
             }
@@ -100,7 +112,15 @@ fn excerpt(json: &[u8]) -> Option<Excerpt> {
     let info = detail.info?;
     let range = detail.ranges.first()?;
     let first_line = range.start.as_ref()?.line.max(1);
-    let last_line = range.end.as_ref().map_or(first_line, |end| end.line.max(first_line));
+    let last_line = range
+        .end
+        .as_ref()
+        .map_or(first_line, |end| end.line.max(first_line));
     let text = String::from_utf8_lossy(&BASE64_STANDARD.decode(&info.data).ok()?).into_owned();
-    Some(Excerpt { file: info.filename, text, first_line, last_line })
+    Some(Excerpt {
+        file: info.filename,
+        text,
+        first_line,
+        last_line,
+    })
 }

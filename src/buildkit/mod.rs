@@ -31,5 +31,8 @@ pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// A random identifier of 25 letters and digits, as BuildKit's own clients make them.
 pub(crate) fn new_id() -> String {
-    std::iter::repeat_with(fastrand::alphanumeric).map(|c| c.to_ascii_lowercase()).take(25).collect()
+    std::iter::repeat_with(fastrand::alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .take(25)
+        .collect()
 }

@@ -51,7 +51,11 @@ pub(crate) async fn solve(
 ) -> Result<HashMap<String, String>, SolveError> {
     let reference = new_id();
     // Status starts with Solve, not after it: the builder keeps a short history only.
-    let status = AbortOnDropHandle::new(tokio::spawn(forward(client(builder), reference.clone(), updates)));
+    let status = AbortOnDropHandle::new(tokio::spawn(forward(
+        client(builder),
+        reference.clone(),
+        updates,
+    )));
     let mut client = client(builder);
     let result = tokio::select! {
         result = client.solve(message(reference, request)) => {
@@ -73,21 +77,40 @@ fn client(builder: &Builder) -> ControlClient<Channel> {
 
 fn message(reference: String, solve: Solve) -> SolveRequest {
     let map = |attributes: Attributes| attributes.into_iter().collect::<HashMap<_, _>>();
-    let exports = solve.cache_export.map(|attrs| CacheOptionsEntry { r#type: "registry".into(), attrs: map(attrs) });
+    let exports = solve.cache_export.map(|attrs| CacheOptionsEntry {
+        r#type: "registry".into(),
+        attrs: map(attrs),
+    });
     SolveRequest {
         r#ref: reference,
         session: solve.session,
         frontend: "dockerfile.v0".into(),
         frontend_attrs: map(solve.frontend),
-        exporters: solve.image.map(|attrs| Exporter { r#type: "image".into(), attrs: map(attrs) }).into_iter().collect(),
-        cache: Some(CacheOptions { exports: exports.into_iter().collect(), ..CacheOptions::default() }),
+        exporters: solve
+            .image
+            .map(|attrs| Exporter {
+                r#type: "image".into(),
+                attrs: map(attrs),
+            })
+            .into_iter()
+            .collect(),
+        cache: Some(CacheOptions {
+            exports: exports.into_iter().collect(),
+            ..CacheOptions::default()
+        }),
         ..SolveRequest::default()
     }
 }
 
 /// Reads the status stream to its end. An error ends it early: Solve tells what became of the build.
-async fn forward(mut client: ControlClient<Channel>, reference: String, updates: mpsc::Sender<StatusUpdate>) {
-    let Ok(response) = client.status(StatusRequest { r#ref: reference }).await else { return };
+async fn forward(
+    mut client: ControlClient<Channel>,
+    reference: String,
+    updates: mpsc::Sender<StatusUpdate>,
+) {
+    let Ok(response) = client.status(StatusRequest { r#ref: reference }).await else {
+        return;
+    };
     let mut stream = response.into_inner();
     while let Ok(Some(message)) = stream.message().await {
         if updates.send(message.into()).await.is_err() {

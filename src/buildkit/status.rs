@@ -48,7 +48,11 @@ impl From<StatusResponse> for StatusUpdate {
             vertices: response.vertexes.into_iter().map(Vertex::from).collect(),
             progress: response.statuses.into_iter().map(Progress::from).collect(),
             logs: response.logs.into_iter().map(Log::from).collect(),
-            warnings: response.warnings.iter().map(|w| String::from_utf8_lossy(&w.short).into_owned()).collect(),
+            warnings: response
+                .warnings
+                .iter()
+                .map(|w| String::from_utf8_lossy(&w.short).into_owned())
+                .collect(),
         }
     }
 }
@@ -79,11 +83,18 @@ impl From<proto::VertexStatus> for Progress {
 
 impl From<proto::VertexLog> for Log {
     fn from(log: proto::VertexLog) -> Self {
-        Self { vertex: log.vertex, stderr: log.stream == 2, bytes: log.msg }
+        Self {
+            vertex: log.vertex,
+            stderr: log.stream == 2,
+            bytes: log.msg,
+        }
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "seconds since the epoch fit an f64 to the microsecond")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "seconds since the epoch fit an f64 to the microsecond"
+)]
 fn seconds(time: Timestamp) -> f64 {
     time.seconds as f64 + f64::from(time.nanos) / 1e9
 }

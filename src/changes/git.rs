@@ -26,11 +26,16 @@ impl Checkout {
     /// The checkout that holds this folder, if there is one. Where there is one, git must be able to read it: taking a
     /// checkout that git refuses (of another owner, say) for none would lift the rules that go by its branch.
     pub(crate) fn find(folder: &Path) -> Result<Option<Self>, GitError> {
-        if !folder.ancestors().any(|parent| parent.join(".git").exists()) {
+        if !folder
+            .ancestors()
+            .any(|parent| parent.join(".git").exists())
+        {
             return Ok(None);
         }
         let root = run(folder, "rev-parse", &["--show-toplevel"])?;
-        Ok(Some(Self { root: PathBuf::from(root.trim_end_matches('\n')) }))
+        Ok(Some(Self {
+            root: PathBuf::from(root.trim_end_matches('\n')),
+        }))
     }
 
     /// The commit that is checked out; `None` before the first commit.
@@ -45,42 +50,90 @@ impl Checkout {
 
     /// The remote's default branch; without a remote that says so, `main` or `master`, whichever exists; else none.
     pub(crate) fn default_branch(&self) -> Option<String> {
-        let remote = self.line("symbolic-ref", &["--quiet", "--short", "refs/remotes/origin/HEAD"]);
-        if let Some(branch) = remote.as_deref().and_then(|name| name.strip_prefix("origin/")) {
+        let remote = self.line(
+            "symbolic-ref",
+            &["--quiet", "--short", "refs/remotes/origin/HEAD"],
+        );
+        if let Some(branch) = remote
+            .as_deref()
+            .and_then(|name| name.strip_prefix("origin/"))
+        {
             return Some(branch.to_owned());
         }
         let exists = |branch: &&str| {
-            self.line("rev-parse", &["--verify", "--quiet", &format!("refs/heads/{branch}")]).is_some()
-                || self.line("rev-parse", &["--verify", "--quiet", &format!("refs/remotes/origin/{branch}")]).is_some()
+            self.line(
+                "rev-parse",
+                &["--verify", "--quiet", &format!("refs/heads/{branch}")],
+            )
+            .is_some()
+                || self
+                    .line(
+                        "rev-parse",
+                        &[
+                            "--verify",
+                            "--quiet",
+                            &format!("refs/remotes/origin/{branch}"),
+                        ],
+                    )
+                    .is_some()
         };
-        ["main", "master"].iter().copied().find(exists).map(str::to_owned)
+        ["main", "master"]
+            .iter()
+            .copied()
+            .find(exists)
+            .map(str::to_owned)
     }
 
     /// Files below these paths that differ from the commit or are in no commit, ignored ones left out; a few at most.
     pub(crate) fn uncommitted(&self, paths: &[PathBuf]) -> Result<Vec<String>, GitError> {
-        let inside: Vec<&str> = paths.iter().filter(|p| p.starts_with(&self.root)).filter_map(|p| p.to_str()).collect();
+        let inside: Vec<&str> = paths
+            .iter()
+            .filter(|p| p.starts_with(&self.root))
+            .filter_map(|p| p.to_str())
+            .collect();
         if inside.is_empty() {
             return Ok(vec![]);
         }
-        let fixed = ["--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--"];
+        let fixed = [
+            "--porcelain=v1",
+            "-z",
+            "--no-renames",
+            "--untracked-files=all",
+            "--",
+        ];
         let arguments: Vec<&str> = fixed.into_iter().chain(inside).collect();
         Ok(parse_status(&run(&self.root, "status", &arguments)?))
     }
 
     fn line(&self, command: &'static str, arguments: &[&str]) -> Option<String> {
-        run(&self.root, command, arguments).ok().map(|out| out.trim().to_owned()).filter(|line| !line.is_empty())
+        run(&self.root, command, arguments)
+            .ok()
+            .map(|out| out.trim().to_owned())
+            .filter(|line| !line.is_empty())
     }
 }
 
 /// `XY path\0…` without renames: two status letters, a space, the path from the top of the checkout.
 fn parse_status(output: &str) -> Vec<String> {
-    output.split('\0').filter_map(|entry| entry.get(3..)).take(NAMED).map(str::to_owned).collect()
+    output
+        .split('\0')
+        .filter_map(|entry| entry.get(3..))
+        .take(NAMED)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn run(folder: &Path, command: &'static str, arguments: &[&str]) -> Result<String, GitError> {
     let output = Command::new("git")
         .current_dir(folder)
-        .args(["--no-optional-locks", "--literal-pathspecs", "-c", "core.quotePath=false", "-c", "core.fsmonitor=false"])
+        .args([
+            "--no-optional-locks",
+            "--literal-pathspecs",
+            "-c",
+            "core.quotePath=false",
+            "-c",
+            "core.fsmonitor=false",
+        ])
         .arg(command)
         .args(arguments)
         .env("LC_ALL", "C")
@@ -94,7 +147,11 @@ fn run(folder: &Path, command: &'static str, arguments: &[&str]) -> Result<Strin
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let message = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned();
+    let message = String::from_utf8_lossy(&output.stderr)
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     Err(GitError::Failed(command, message))
 }
 
@@ -104,7 +161,10 @@ mod tests {
 
     #[test]
     fn status_lists_paths() {
-        assert_eq!(parse_status(" M a/b.py\0?? new file\0"), ["a/b.py", "new file"]);
+        assert_eq!(
+            parse_status(" M a/b.py\0?? new file\0"),
+            ["a/b.py", "new file"]
+        );
         assert!(parse_status("").is_empty());
     }
 
@@ -115,7 +175,12 @@ mod tests {
         assert!(Checkout::find(&root).unwrap().is_none());
         let git = |arguments: &[&str]| {
             let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
-            let status = Command::new("git").current_dir(&root).args(identity).args(arguments).output().unwrap();
+            let status = Command::new("git")
+                .current_dir(&root)
+                .args(identity)
+                .args(arguments)
+                .output()
+                .unwrap();
             assert!(status.status.success(), "{status:?}");
         };
         git(&["init", "-q", "-b", "main"]);
@@ -123,13 +188,24 @@ mod tests {
         std::fs::write(root.join("train/Dockerfile"), "FROM scratch").unwrap();
         std::fs::write(root.join("notes"), "").unwrap();
         let checkout = Checkout::find(&root.join("train")).unwrap().unwrap();
-        assert_eq!((checkout.commit(), checkout.branch().as_deref()), (None, Some("main")));
-        assert_eq!(checkout.uncommitted(&[root.join("train")]).unwrap(), ["train/Dockerfile"]);
+        assert_eq!(
+            (checkout.commit(), checkout.branch().as_deref()),
+            (None, Some("main"))
+        );
+        assert_eq!(
+            checkout.uncommitted(&[root.join("train")]).unwrap(),
+            ["train/Dockerfile"]
+        );
         git(&["add", "train"]);
         git(&["commit", "-qm", "first"]);
         assert_eq!(checkout.commit().map(|commit| commit.len()), Some(40));
         assert_eq!(checkout.default_branch().as_deref(), Some("main"));
-        assert!(checkout.uncommitted(&[root.join("train")]).unwrap().is_empty());
+        assert!(
+            checkout
+                .uncommitted(&[root.join("train")])
+                .unwrap()
+                .is_empty()
+        );
         git(&["checkout", "-q", "--detach"]);
         assert_eq!(checkout.branch(), None);
     }

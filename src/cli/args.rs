@@ -6,9 +6,16 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// Builds, caches and releases the changed containers of a monorepo.
 #[derive(Debug, Parser)]
-#[command(name = "skiff", version, max_term_width = 100, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 all good; 1 a build or push failed; 2 usage, manifest or environment error before \
-anything was done; 3 built and pushed, but a promotion that was due did not happen; 130 interrupted.")]
+#[command(
+    name = "skiff",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
+#[command(
+    after_help = "Exit codes: 0 all good; 1 a build or push failed; 2 usage, manifest or environment error before \
+anything was done; 3 built and pushed, but a promotion that was due did not happen; 130 interrupted."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

@@ -48,7 +48,10 @@ pub(crate) async fn run(
 }
 
 /// The manifest and its Dockerfiles.
-fn load(invocation: &Invocation, environment: &Environment) -> Result<(Project, Vec<Diagnostic>), Error> {
+fn load(
+    invocation: &Invocation,
+    environment: &Environment,
+) -> Result<(Project, Vec<Diagnostic>), Error> {
     let path = manifest::find(invocation.manifest.as_deref(), &environment.directory)?;
     let shown = project::shown(&path, &environment.directory);
     let (manifest, mut warnings) = manifest::load(&path, &shown)?;
@@ -58,26 +61,53 @@ fn load(invocation: &Invocation, environment: &Environment) -> Result<(Project, 
 }
 
 fn warn(warnings: &[Diagnostic], output: &Output) {
-    debug_assert!(warnings.iter().all(|warning| warning.severity == Severity::Warning));
+    debug_assert!(
+        warnings
+            .iter()
+            .all(|warning| warning.severity == Severity::Warning)
+    );
     if !warnings.is_empty() {
         output.err(&human::render(warnings, output.color));
     }
 }
 
-fn make_plan(project: &Project, request: &DeployRequest, environment: &Environment) -> Result<Plan, Error> {
+fn make_plan(
+    project: &Project,
+    request: &DeployRequest,
+    environment: &Environment,
+) -> Result<Plan, Error> {
     let selected = select(project, &request.selection)?;
     let sources = sources(project, &selected, environment)?;
     // `latest` is a tag by its spelling; the error could only be a defect, and is no reason to panic.
     let latest = Tag::new("latest").map_err(|error| Diagnostic::error(error.to_string()))?;
-    let channels = channel::decide(project.manifest.channels.as_ref(), &latest, &sources, &request.channels);
-    Ok(plan::make(project, &selected, request.release.clone(), channels, &sources)?)
+    let channels = channel::decide(
+        project.manifest.channels.as_ref(),
+        &latest,
+        &sources,
+        &request.channels,
+    );
+    Ok(plan::make(
+        project,
+        &selected,
+        request.release.clone(),
+        channels,
+        &sources,
+    )?)
 }
 
 /// The containers that were asked for, in the manifest's order, with the reason for each.
-fn select(project: &Project, selection: &Selection) -> Result<IndexMap<String, String>, Vec<Diagnostic>> {
+fn select(
+    project: &Project,
+    selection: &Selection,
+) -> Result<IndexMap<String, String>, Vec<Diagnostic>> {
     let containers = &project.manifest.containers;
     let names = match selection {
-        Selection::All { reason } => return Ok(containers.keys().map(|n| (n.clone(), (*reason).to_owned())).collect()),
+        Selection::All { reason } => {
+            return Ok(containers
+                .keys()
+                .map(|n| (n.clone(), (*reason).to_owned()))
+                .collect());
+        }
         Selection::Named(names) => names,
     };
     let unknown = |name: &&String| !containers.contains_key(name.as_str());
@@ -99,7 +129,9 @@ fn select(project: &Project, selection: &Selection) -> Result<IndexMap<String, S
         return Err(errors);
     }
     let named = containers.keys().filter(|name| names.contains(name));
-    Ok(named.map(|name| (name.clone(), "named".to_owned())).collect())
+    Ok(named
+        .map(|name| (name.clone(), "named".to_owned()))
+        .collect())
 }
 
 /// What git and the CI say of the sources that the selected containers and their parents are built from.
@@ -110,7 +142,8 @@ fn sources(
 ) -> Result<Sources, Diagnostic> {
     let manifest = &project.manifest;
     let failed = |error: crate::changes::git::GitError| {
-        Diagnostic::error(error.to_string()).help("see what `git status` says in the folder of the manifest")
+        Diagnostic::error(error.to_string())
+            .help("see what `git status` says in the folder of the manifest")
     };
     let mut sources = Sources::default();
     if let Some(checkout) = Checkout::find(&manifest.root).map_err(failed)? {
@@ -143,7 +176,8 @@ async fn execute(
 ) -> Result<ExitCode, Error> {
     let event_file = invocation.events.as_ref().map(|path| {
         std::fs::File::create(path).map_err(|error| {
-            Diagnostic::error(format!("cannot write {}: {error}", path.display())).help("see the path after --events")
+            Diagnostic::error(format!("cannot write {}: {error}", path.display()))
+                .help("see the path after --events")
         })
     });
     let event_file = event_file.transpose()?;
@@ -152,7 +186,8 @@ async fn execute(
     })?;
     let credentials = CredentialSources::new(environment.docker_config());
     let registry = registry(project, credentials.clone());
-    let address = EngineAddress::from_docker_host(environment.get("DOCKER_HOST")).map_err(no_builder)?;
+    let address =
+        EngineAddress::from_docker_host(environment.get("DOCKER_HOST")).map_err(no_builder)?;
     let builder = dial::engine(&address).await.map_err(no_builder)?;
     preflight(&plan, &registry).await?;
 
@@ -176,16 +211,29 @@ async fn execute(
     let _ = reporter.await;
 
     for (name, container) in &outcome.containers {
-        if let Some(failed) = container.failure.as_ref().filter(|_| container.digest.is_none()) {
+        if let Some(failed) = container
+            .failure
+            .as_ref()
+            .filter(|_| container.digest.is_none())
+        {
             if container.status == crate::engine::outcome::ContainerStatus::Failed {
-                output.err(&format!("\n{}", failure::render(name, failed, output.color)));
+                output.err(&format!(
+                    "\n{}",
+                    failure::render(name, failed, output.color)
+                ));
             }
         }
     }
     if invocation.progress != Progress::Json {
-        output.out(&format!("\n{}\n\n{}", summary::rows(&outcome), summary::footer(&outcome, &plan)));
+        output.out(&format!(
+            "\n{}\n\n{}",
+            summary::rows(&outcome),
+            summary::footer(&outcome, &plan)
+        ));
     }
-    Ok(outcome.error_kind().map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
+    Ok(outcome
+        .error_kind()
+        .map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
 }
 
 fn no_builder(error: DialError) -> Error {
@@ -200,23 +248,36 @@ fn no_builder(error: DialError) -> Error {
 fn registry(project: &Project, credentials: CredentialSources) -> Client {
     let mut options = Options::new(credentials);
     let registry = &project.manifest.registry;
-    options.plain_http.insert(registry.host.clone(), registry.plain_http);
+    options
+        .plain_http
+        .insert(registry.host.clone(), registry.plain_http);
     Client::new(options)
 }
 
 /// Sees that the registry answers, before anything is built: one look at the first image's release tag.
 async fn preflight(plan: &Plan, registry: &Client) -> Result<(), Error> {
-    let Some(first) = plan.containers.values().next() else { return Ok(()) };
+    let Some(first) = plan.containers.values().next() else {
+        return Ok(());
+    };
     let repository: &Repository = &first.container.repository;
-    registry.head_manifest(&repository.tag(&first.tag)).await.map(|_| ()).map_err(|error| {
-        let diagnostic = Diagnostic::error(format!("the registry cannot be used: {error}"));
-        Error::from(diagnostic.help("nothing was built")).caused_by(error)
-    })
+    registry
+        .head_manifest(&repository.tag(&first.tag))
+        .await
+        .map(|_| ())
+        .map_err(|error| {
+            let diagnostic = Diagnostic::error(format!("the registry cannot be used: {error}"));
+            Error::from(diagnostic.help("nothing was built")).caused_by(error)
+        })
 }
 
 /// A name of this machine that stays: systemd's machine id, else the host's name.
 fn machine(environment: &Environment) -> String {
-    let read = |path| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned()).filter(|t| !t.is_empty());
+    let read = |path| {
+        std::fs::read_to_string(path)
+            .ok()
+            .map(|text| text.trim().to_owned())
+            .filter(|t| !t.is_empty())
+    };
     read("/etc/machine-id")
         .or_else(|| environment.get("HOSTNAME").map(str::to_owned))
         .or_else(|| read("/etc/hostname"))

@@ -56,5 +56,8 @@ fn log(verbose: u8) {
         1 => "skiff=debug",
         _ => "skiff=trace",
     };
-    tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(output::tracing_writer).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(level))
+        .with_writer(output::tracing_writer)
+        .init();
 }

@@ -46,13 +46,19 @@ impl Invocation {
             ColorArg::Never => Some(false),
         };
         Self {
-            manifest: global.file.as_ref().map(|path| environment.directory.join(path)),
+            manifest: global
+                .file
+                .as_ref()
+                .map(|path| environment.directory.join(path)),
             progress: match global.progress {
                 ProgressArg::Auto | ProgressArg::Plain => Progress::Plain,
                 ProgressArg::Json => Progress::Json,
                 ProgressArg::Quiet => Progress::Quiet,
             },
-            events: global.events.as_ref().map(|path| environment.directory.join(path)),
+            events: global
+                .events
+                .as_ref()
+                .map(|path| environment.directory.join(path)),
             verbose: global.verbose,
             color: environment.color(color),
         }
@@ -61,15 +67,26 @@ impl Invocation {
 
 impl DeployRequest {
     /// `promote`: `false` for `skiff build`.
-    pub(crate) fn new(args: DeployArgs, promote: bool, environment: &Environment) -> Result<Self, Vec<Diagnostic>> {
+    pub(crate) fn new(
+        args: DeployArgs,
+        promote: bool,
+        environment: &Environment,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let mut errors = Vec::new();
         if args.channel.is_some() && !promote {
-            errors.push(Diagnostic::error("`skiff build` moves no channel").help("use `skiff deploy --channel NAME`"));
+            errors.push(
+                Diagnostic::error("`skiff build` moves no channel")
+                    .help("use `skiff deploy --channel NAME`"),
+            );
         }
         let channel = args.channel.as_deref().map(Tag::new).transpose();
-        let channel = channel.map_err(|error| errors.push(Diagnostic::error(format!("--channel: {error}"))));
-        let release = release(args.release.as_deref(), environment).map_err(|error| errors.push(error));
-        let (Ok(channel), Ok(release), true) = (channel, release, errors.is_empty()) else { return Err(errors) };
+        let channel =
+            channel.map_err(|error| errors.push(Diagnostic::error(format!("--channel: {error}"))));
+        let release =
+            release(args.release.as_deref(), environment).map_err(|error| errors.push(error));
+        let (Ok(channel), Ok(release), true) = (channel, release, errors.is_empty()) else {
+            return Err(errors);
+        };
         let all = |reason| Selection::All { reason };
         Ok(Self {
             selection: if args.all {
@@ -98,7 +115,13 @@ fn release(flag: Option<&str>, environment: &Environment) -> Result<Tag, Diagnos
     let (source, name) = match (flag, environment.get("TIMESTAMP")) {
         (Some(name), _) => ("--release", name.to_owned()),
         (None, Some(name)) => ("TIMESTAMP in the environment", name.to_owned()),
-        (None, None) => ("the time", clock::timestamp().strftime("%Y%m%d-%H%M%S").to_string()),
+        (None, None) => (
+            "the time",
+            clock::timestamp().strftime("%Y%m%d-%H%M%S").to_string(),
+        ),
     };
-    Tag::new(&name).map_err(|error| Diagnostic::error(format!("{source}: {error}")).help("give a name that is a tag, such as 20260131-120000"))
+    Tag::new(&name).map_err(|error| {
+        Diagnostic::error(format!("{source}: {error}"))
+            .help("give a name that is a tag, such as 20260131-120000")
+    })
 }

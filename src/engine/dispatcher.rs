@@ -53,7 +53,11 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     });
     announce(&plan, &shared, tools.jobs).await;
     let mut dispatcher = Dispatcher {
-        queue: ReadyQueue::new(plan.containers.iter().map(|(name, planned)| (name.clone(), planned.parents.clone()))),
+        queue: ReadyQueue::new(
+            plan.containers
+                .iter()
+                .map(|(name, planned)| (name.clone(), planned.parents.clone())),
+        ),
         running: JoinSet::new(),
         images: BTreeMap::new(),
         built: IndexMap::new(),
@@ -65,24 +69,44 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     let (built, mut outcomes) = (dispatcher.built, dispatcher.outcomes);
 
     let promotion = release(&plan, &built, &mut outcomes, &shared, cancel).await;
-    if tools.cache.export == CacheExport::Channels && plan.channels.channel_branch && !cancel.is_cancelled() {
+    if tools.cache.export == CacheExport::Channels
+        && plan.channels.channel_branch
+        && !cancel.is_cancelled()
+    {
         export_caches(&plan, &built, &shared, tools.jobs, cancel).await;
     }
-    let containers = plan.containers.keys().filter_map(|name| outcomes.remove_entry(name)).collect();
+    let containers = plan
+        .containers
+        .keys()
+        .filter_map(|name| outcomes.remove_entry(name))
+        .collect();
     let seconds = started.elapsed().as_secs_f64();
-    let outcome = RunOutcome { containers, promotion, interrupted: cancel.is_cancelled(), seconds };
-    let exit_code = outcome.error_kind().map_or(0, crate::error::ErrorKind::code);
-    shared.events.send(EventKind::RunFinished { exit_code, seconds }).await;
+    let outcome = RunOutcome {
+        containers,
+        promotion,
+        interrupted: cancel.is_cancelled(),
+        seconds,
+    };
+    let exit_code = outcome
+        .error_kind()
+        .map_or(0, crate::error::ErrorKind::code);
+    shared
+        .events
+        .send(EventKind::RunFinished { exit_code, seconds })
+        .await;
     outcome
 }
 
 async fn announce(plan: &Plan, shared: &Shared, jobs: usize) {
-    let containers = plan.containers.iter().map(|(name, planned)| event::PlannedContainer {
-        container: name.clone(),
-        repository: planned.container.repository.to_string(),
-        waits_for: planned.parents.clone(),
-        reason: planned.reason.clone(),
-    });
+    let containers = plan
+        .containers
+        .iter()
+        .map(|(name, planned)| event::PlannedContainer {
+            container: name.clone(),
+            repository: planned.container.repository.to_string(),
+            waits_for: planned.parents.clone(),
+            reason: planned.reason.clone(),
+        });
     let started = EventKind::RunStarted {
         format: event::FORMAT,
         skiff: env!("CARGO_PKG_VERSION"),
@@ -115,7 +139,9 @@ impl Dispatcher<'_> {
                 let Some(name) = self.queue.pop() else { break };
                 self.start(name, cancel).await;
             }
-            let Some(joined) = self.running.join_next().await else { break };
+            let Some(joined) = self.running.join_next().await else {
+                break;
+            };
             match joined {
                 Ok((name, report)) => {
                     if let Some(failed) = self.take(name, report).await {
@@ -128,19 +154,37 @@ impl Dispatcher<'_> {
                 }
             }
         }
-        let reason = stopped.map_or_else(|| "interrupted".to_owned(), |name| format!("not built because {name} failed"));
-        let missing = self.plan.containers.keys().filter(|name| !self.outcomes.contains_key(*name));
+        let reason = stopped.map_or_else(
+            || "interrupted".to_owned(),
+            |name| format!("not built because {name} failed"),
+        );
+        let missing = self
+            .plan
+            .containers
+            .keys()
+            .filter(|name| !self.outcomes.contains_key(*name));
         let missing: Vec<String> = missing.cloned().collect();
         self.queue.drain();
         for name in missing {
-            let report = Report { result: Err(JobError::Cancelled), steps: (0, 0), seconds: 0.0 };
+            let report = Report {
+                result: Err(JobError::Cancelled),
+                steps: (0, 0),
+                seconds: 0.0,
+            };
             self.end(name, report, Some(reason.clone())).await;
         }
     }
 
     async fn start(&mut self, name: String, cancel: &CancellationToken) {
-        let Some(planned) = self.plan.containers.get(&name).cloned() else { return };
-        self.shared.events.send(EventKind::ContainerStarted { container: name.clone() }).await;
+        let Some(planned) = self.plan.containers.get(&name).cloned() else {
+            return;
+        };
+        self.shared
+            .events
+            .send(EventKind::ContainerStarted {
+                container: name.clone(),
+            })
+            .await;
         let parents = self.images.clone();
         let (shared, cancel) = (Arc::clone(self.shared), cancel.child_token());
         self.running.spawn(async move {
@@ -160,19 +204,26 @@ impl Dispatcher<'_> {
     }
 
     async fn end(&mut self, name: String, report: Report, reason: Option<String>) {
-        let Some(planned) = self.plan.containers.get(&name) else { return };
+        let Some(planned) = self.plan.containers.get(&name) else {
+            return;
+        };
         let repository = planned.container.repository.clone();
         let (mut digest, mut tags) = (None, vec![]);
         let (status, failure) = match report.result {
             Ok(built) => {
-                self.images.insert(name.clone(), repository.digest(&built.manifest.digest));
-                (digest, tags) = (Some(built.manifest.digest.clone()), vec![planned.tag.clone()]);
+                self.images
+                    .insert(name.clone(), repository.digest(&built.manifest.digest));
+                (digest, tags) = (
+                    Some(built.manifest.digest.clone()),
+                    vec![planned.tag.clone()],
+                );
                 self.built.insert(name.clone(), built);
                 (ContainerStatus::Built, None)
             }
-            Err(JobError::Cancelled) => {
-                (ContainerStatus::Cancelled, Some(Failure::new(reason.unwrap_or_else(|| "interrupted".into()))))
-            }
+            Err(JobError::Cancelled) => (
+                ContainerStatus::Cancelled,
+                Some(Failure::new(reason.unwrap_or_else(|| "interrupted".into()))),
+            ),
             Err(JobError::Failed(failure)) => (ContainerStatus::Failed, Some(*failure)),
         };
         let (cached_steps, total_steps) = report.steps;
@@ -189,8 +240,16 @@ impl Dispatcher<'_> {
                 failure: failure.clone(),
             })
             .await;
-        let outcome =
-            ContainerOutcome { status, repository, digest, tags, cached_steps, total_steps, seconds, failure };
+        let outcome = ContainerOutcome {
+            status,
+            repository,
+            digest,
+            tags,
+            cached_steps,
+            total_steps,
+            seconds,
+            failure,
+        };
         self.outcomes.insert(name, outcome);
     }
 }
@@ -216,18 +275,27 @@ async fn release(
     for moves in [immutable, moving] {
         let asked = moves.clone();
         failed.extend(set_tags(moves, &shared.registry, &shared.events).await);
-        let set = asked.into_iter().filter(|a| !failed.iter().any(|(f, _)| f.container == a.container && f.tag == a.tag));
+        let set = asked.into_iter().filter(|a| {
+            !failed
+                .iter()
+                .any(|(f, _)| f.container == a.container && f.tag == a.tag)
+        });
         for tagged in set {
             if let Some(outcome) = outcomes.get_mut(&tagged.container) {
                 outcome.tags.push(tagged.tag);
             }
         }
         if !failed.is_empty() {
-            let text = |(asked, error): &(Move, _)| format!("{}:{}: {error}", asked.repository, asked.tag);
+            let text =
+                |(asked, error): &(Move, _)| format!("{}:{}: {error}", asked.repository, asked.tag);
             return Promotion::Failed(failed.iter().map(text).collect());
         }
     }
-    if channels.moves.is_empty() { Promotion::NotDue(channels.reason.clone()) } else { Promotion::Done }
+    if channels.moves.is_empty() {
+        Promotion::NotDue(channels.reason.clone())
+    } else {
+        Promotion::Done
+    }
 }
 
 fn moves(
@@ -238,14 +306,19 @@ fn moves(
 ) -> Vec<Move> {
     let of = |(name, planned): (&String, &PlannedContainer)| {
         let image = built.get(name)?;
-        Some(tags(planned).into_iter().map(|tag| Move {
-            container: name.clone(),
-            repository: planned.container.repository.clone(),
-            tag,
-            digest: image.manifest.digest.clone(),
-            manifest: image.manifest.clone(),
-            channel,
-        }).collect::<Vec<_>>())
+        Some(
+            tags(planned)
+                .into_iter()
+                .map(|tag| Move {
+                    container: name.clone(),
+                    repository: planned.container.repository.clone(),
+                    tag,
+                    digest: image.manifest.digest.clone(),
+                    manifest: image.manifest.clone(),
+                    channel,
+                })
+                .collect::<Vec<_>>(),
+        )
     };
     plan.released().filter_map(of).flatten().collect()
 }
@@ -262,8 +335,14 @@ async fn export_caches(
         return;
     }
     let exports = built.iter().filter_map(|(name, image)| {
-        plan.containers.get(name).map(|planned| job::export_cache(&planned.container, image, shared, cancel))
+        plan.containers
+            .get(name)
+            .map(|planned| job::export_cache(&planned.container, image, shared, cancel))
     });
-    futures_util::StreamExt::for_each_concurrent(futures_util::stream::iter(exports), jobs, |export| export).await;
+    futures_util::StreamExt::for_each_concurrent(
+        futures_util::stream::iter(exports),
+        jobs,
+        |export| export,
+    )
+    .await;
 }
-

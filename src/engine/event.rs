@@ -58,15 +58,38 @@ pub enum EventKind {
         containers: Vec<PlannedContainer>,
     },
     /// Something the user should know that stops nothing.
-    Warning { container: Option<String>, message: String },
+    Warning {
+        container: Option<String>,
+        message: String,
+    },
     /// A decision that skiff took, and why.
-    Note { container: Option<String>, message: String },
-    ContainerStarted { container: String },
-    StepStarted { container: String, step: u32, name: String },
+    Note {
+        container: Option<String>,
+        message: String,
+    },
+    ContainerStarted {
+        container: String,
+    },
+    StepStarted {
+        container: String,
+        step: u32,
+        name: String,
+    },
     /// Progress inside a step (a layer pulled or pushed, the context sent). `total` is 0 when it is not known; both
     /// are bytes.
-    StepProgress { container: String, step: u32, item: String, current: u64, total: u64 },
-    StepLog { container: String, step: u32, stream: LogStream, line: String },
+    StepProgress {
+        container: String,
+        step: u32,
+        item: String,
+        current: u64,
+        total: u64,
+    },
+    StepLog {
+        container: String,
+        step: u32,
+        stream: LogStream,
+        line: String,
+    },
     StepFinished {
         container: String,
         step: u32,
@@ -77,7 +100,10 @@ pub enum EventKind {
         error: Option<String>,
     },
     /// The builder pushed the image and skiff read it back and found it whole.
-    ContainerVerified { container: String, image: String },
+    ContainerVerified {
+        container: String,
+        image: String,
+    },
     ContainerFinished {
         container: String,
         status: ContainerStatus,
@@ -90,9 +116,21 @@ pub enum EventKind {
         failure: Option<Failure>,
     },
     /// A tag was set: an immutable one, or a channel that moved.
-    Tagged { container: String, tag: String, digest: String, channel: bool },
-    CacheExported { container: String, reference: String, seconds: f64 },
-    RunFinished { exit_code: u8, seconds: f64 },
+    Tagged {
+        container: String,
+        tag: String,
+        digest: String,
+        channel: bool,
+    },
+    CacheExported {
+        container: String,
+        reference: String,
+        seconds: f64,
+    },
+    RunFinished {
+        exit_code: u8,
+        seconds: f64,
+    },
 }
 
 /// Where the engine puts its events. Bounded: a slow sink slows the run, nothing is dropped.
@@ -110,14 +148,28 @@ impl Events {
 
     /// Returns when there is room. A sink that is gone ends reports, never a build.
     pub(crate) async fn send(&self, kind: EventKind) {
-        let _ = self.0.send(Event { time: clock::timestamp(), kind }).await;
+        let _ = self
+            .0
+            .send(Event {
+                time: clock::timestamp(),
+                kind,
+            })
+            .await;
     }
 
     pub(crate) async fn warn(&self, container: Option<&str>, message: impl Into<String>) {
-        self.send(EventKind::Warning { container: container.map(str::to_owned), message: message.into() }).await;
+        self.send(EventKind::Warning {
+            container: container.map(str::to_owned),
+            message: message.into(),
+        })
+        .await;
     }
 
     pub(crate) async fn note(&self, container: Option<&str>, message: impl Into<String>) {
-        self.send(EventKind::Note { container: container.map(str::to_owned), message: message.into() }).await;
+        self.send(EventKind::Note {
+            container: container.map(str::to_owned),
+            message: message.into(),
+        })
+        .await;
     }
 }

@@ -6,7 +6,12 @@ use super::steps::{Steps, is_export_step};
 use crate::buildkit::error::BuildError;
 
 /// `dockerfile`: the Dockerfile's path as users write it.
-pub(super) fn explain(error: &BuildError, steps: &Steps, dockerfile: &str, builder: &str) -> Failure {
+pub(super) fn explain(
+    error: &BuildError,
+    steps: &Steps,
+    dockerfile: &str,
+    builder: &str,
+) -> Failure {
     if error.connection_lost {
         return Failure::new(format!("the connection to the builder was lost: {builder}"))
             .help("see that the engine still runs (its log says why it ended); running the same command again is safe");
@@ -28,17 +33,26 @@ pub(super) fn explain(error: &BuildError, steps: &Steps, dockerfile: &str, build
         failure.log.truncate(LOG_TAIL);
         if is_export_step(step.name) {
             failure.message = format!("push failed: {}", innermost(step.error));
-            failure.helps.push("see that the registry answers; running the same command again is safe".into());
+            failure.helps.push(
+                "see that the registry answers; running the same command again is safe".into(),
+            );
         }
     }
-    failure.helps.extend(remedy(&failure.message).map(str::to_owned));
+    failure
+        .helps
+        .extend(remedy(&failure.message).map(str::to_owned));
     failure
 }
 
 /// BuildKit wraps causes outside in: `failed to solve: process "…" did not complete successfully: exit code: 1`. The
 /// wrappers that say nothing are left out.
 fn innermost(message: &str) -> String {
-    const EMPTY: [&str; 4] = ["failed to solve: ", "rpc error: code = Unknown desc = ", "failed to compute cache key: ", "dockerfile parse error: "];
+    const EMPTY: [&str; 4] = [
+        "failed to solve: ",
+        "rpc error: code = Unknown desc = ",
+        "failed to compute cache key: ",
+        "dockerfile parse error: ",
+    ];
     let mut rest = message;
     while let Some(stripped) = EMPTY.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
         rest = stripped;
@@ -49,15 +63,39 @@ fn innermost(message: &str) -> String {
 /// Remedies for messages of the builder that many users meet. Only texts are chosen here, never behaviour.
 fn remedy(message: &str) -> Option<&'static str> {
     let known: [(&[&str], &str); 7] = [
-        (&["failed to calculate checksum", "not found"], "the path is relative to the build context; see that it exists there and that no line of .dockerignore excludes it"),
-        (&["pull access denied"], "see the image's name; if it is private, log in to its registry (docker login)"),
-        (&["failed to resolve source metadata", "not found"], "see the image's name and tag: its registry does not have it"),
-        (&["connection refused"], "see that the registry runs and that its host and port are right"),
-        (&["no space left on device"], "free space on the builder: docker builder prune"),
-        (&["exit code: 137"], "the step was killed, most likely for want of memory; build fewer containers at a time (--jobs)"),
-        (&["exec format error"], "the image's platform is not the builder's: install emulation (binfmt) or build on a machine of that platform"),
+        (
+            &["failed to calculate checksum", "not found"],
+            "the path is relative to the build context; see that it exists there and that no line of .dockerignore excludes it",
+        ),
+        (
+            &["pull access denied"],
+            "see the image's name; if it is private, log in to its registry (docker login)",
+        ),
+        (
+            &["failed to resolve source metadata", "not found"],
+            "see the image's name and tag: its registry does not have it",
+        ),
+        (
+            &["connection refused"],
+            "see that the registry runs and that its host and port are right",
+        ),
+        (
+            &["no space left on device"],
+            "free space on the builder: docker builder prune",
+        ),
+        (
+            &["exit code: 137"],
+            "the step was killed, most likely for want of memory; build fewer containers at a time (--jobs)",
+        ),
+        (
+            &["exec format error"],
+            "the image's platform is not the builder's: install emulation (binfmt) or build on a machine of that platform",
+        ),
     ];
-    known.iter().find(|(parts, _)| parts.iter().all(|part| message.contains(part))).map(|(_, help)| *help)
+    known
+        .iter()
+        .find(|(parts, _)| parts.iter().all(|part| message.contains(part)))
+        .map(|(_, help)| *help)
 }
 
 #[cfg(test)]
@@ -66,7 +104,13 @@ mod tests {
 
     #[test]
     fn wrappers_that_say_nothing_are_left_out() {
-        assert_eq!(innermost("failed to solve: rpc error: code = Unknown desc = exit code: 1"), "exit code: 1");
-        assert_eq!(innermost("unknown instruction: FRO"), "unknown instruction: FRO");
+        assert_eq!(
+            innermost("failed to solve: rpc error: code = Unknown desc = exit code: 1"),
+            "exit code: 1"
+        );
+        assert_eq!(
+            innermost("unknown instruction: FRO"),
+            "unknown instruction: FRO"
+        );
     }
 }

@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 
 use crate::buildkit::session::filesync::{FileSyncService, LocalDir};
 use crate::buildkit::session::{self, Services, Session};
+use crate::context::walk::nothing_known;
 use crate::manifest::model::Container;
 use crate::reference::Digest;
 
@@ -50,7 +51,12 @@ impl FileSessions {
                 root.insert(local_name("named", folder), folder.clone());
             }
         }
-        Self { channel, machine, served, open: Mutex::default() }
+        Self {
+            channel,
+            machine,
+            served,
+            open: Mutex::default(),
+        }
     }
 
     /// The session that serves this root.
@@ -60,8 +66,12 @@ impl FileSessions {
             return Ok(Arc::clone(session));
         }
         let folders = self.served.get(root).into_iter().flatten();
-        let files =
-            FileSyncService::new(folders.map(|(name, folder)| (name.clone(), LocalDir::new(folder.clone()))).collect());
+        let files = FileSyncService::new(
+            folders
+                .map(|(name, folder)| (name.clone(), local_dir(folder)))
+                .collect(),
+            Arc::default(),
+        );
         let services = Services::files(files.clone(), self.shared_key(root));
         let session = session::open(self.channel.clone(), services).await?;
         let opened = Arc::new(FileSession { session, files });
@@ -76,12 +86,24 @@ impl FileSessions {
 
     /// Stable from run to run: the builder updates the copy it has instead of asking for everything.
     fn shared_key(&self, root: &Path) -> String {
-        Digest::of(format!("{}\0{}", self.machine, root.display()).as_bytes()).short().to_owned()
+        Digest::of(format!("{}\0{}", self.machine, root.display()).as_bytes())
+            .short()
+            .to_owned()
     }
 }
 
 /// The local name of a folder: `kind-` and a hash of its path, as two containers that share a root may have their
 /// Dockerfiles in different folders.
 pub(super) fn local_name(kind: &str, folder: &Path) -> String {
-    format!("{kind}-{}", Digest::of(folder.as_os_str().as_encoded_bytes()).short())
+    format!(
+        "{kind}-{}",
+        Digest::of(folder.as_os_str().as_encoded_bytes()).short()
+    )
+}
+
+fn local_dir(folder: &Path) -> LocalDir {
+    LocalDir {
+        root: folder.to_owned(),
+        known: Arc::new(nothing_known),
+    }
 }

@@ -85,10 +85,16 @@ pub(super) async fn run(
         // Dropping the work drops the Solve call, which cancels the build.
         Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
             let message = format!("not built within its timeout of {} s", limit.as_secs());
-            Err(Failure::new(message).help("raise `timeout` in containers.toml, or see which step hangs").into())
+            Err(Failure::new(message)
+                .help("raise `timeout` in containers.toml, or see which step hangs")
+                .into())
         }),
     };
-    Report { result, steps: steps.counts(), seconds: started.elapsed().as_secs_f64() }
+    Report {
+        result,
+        steps: steps.counts(),
+        seconds: started.elapsed().as_secs_f64(),
+    }
 }
 
 async fn build(
@@ -122,10 +128,18 @@ async fn build(
         }
         if error.connection_lost || !steps.push_failed() || attempt == PUSH_RETRIES {
             let shown = shown(&container.dockerfile, &shared.root);
-            return Err(failure::explain(&error, steps, &shown, &shared.builder.description).into());
+            return Err(
+                failure::explain(&error, steps, &shown, &shared.builder.description).into(),
+            );
         }
         attempt += 1;
-        shared.events.warn(Some(&container.name), format!("push failed, trying again: {}", error.message)).await;
+        shared
+            .events
+            .warn(
+                Some(&container.name),
+                format!("push failed, trying again: {}", error.message),
+            )
+            .await;
         let pause = Duration::from_secs(1 << attempt).mul_f64(0.5 + fastrand::f64());
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -141,18 +155,35 @@ async fn build(
         Failure::new(format!("{pushed} was pushed and is not released: {error}"))
     })?;
     let image = container.repository.digest(&manifest.digest).to_string();
-    shared.events.send(EventKind::ContainerVerified { container: container.name.clone(), image }).await;
-    Ok(Built { manifest, request, _sessions: sessions })
+    shared
+        .events
+        .send(EventKind::ContainerVerified {
+            container: container.name.clone(),
+            image,
+        })
+        .await;
+    Ok(Built {
+        manifest,
+        request,
+        _sessions: sessions,
+    })
 }
 
 async fn open_sessions(container: &Container, shared: &Shared) -> Result<Sessions, Failure> {
-    let lost = |status: tonic::Status| Failure::new(format!("no session with the builder: {}", status.message()));
+    let lost = |status: tonic::Status| {
+        Failure::new(format!("no session with the builder: {}", status.message()))
+    };
     let mut files = Vec::new();
     for root in std::iter::once(&container.context).chain(container.contexts.values()) {
         files.push((root.clone(), shared.files.get(root).await.map_err(lost)?));
     }
     let services = Services::auth(shared.auth.clone());
-    Ok(Sessions { container: session::open(shared.builder.channel.clone(), services).await.map_err(lost)?, files })
+    Ok(Sessions {
+        container: session::open(shared.builder.channel.clone(), services)
+            .await
+            .map_err(lost)?,
+        files,
+    })
 }
 
 /// A transfer that failed on our side, in our own words: the builder only knows that it ended.
@@ -160,7 +191,10 @@ async fn sent_wrong(sessions: &Sessions, shared: &Shared) -> Option<Failure> {
     for (root, session) in &sessions.files {
         if let Some(error) = session.files.failure() {
             shared.files.forget(root).await;
-            return Some(Failure::new(error.to_string()).help("nothing was released; run the same command again"));
+            return Some(
+                Failure::new(error.to_string())
+                    .help("nothing was released; run the same command again"),
+            );
         }
     }
     None
@@ -169,26 +203,48 @@ async fn sent_wrong(sessions: &Sessions, shared: &Shared) -> Option<Failure> {
 /// The attributes of the image exporter.
 fn exporter(planned: &PlannedContainer) -> Attributes {
     let attributes = profile::exporter_attrs(planned.container.profile);
-    let mut attributes: Attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    attributes.insert("name".into(), planned.container.repository.tag(&planned.tag).to_string());
+    let mut attributes: Attributes = attributes
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    attributes.insert(
+        "name".into(),
+        planned.container.repository.tag(&planned.tag).to_string(),
+    );
     attributes
 }
 
 /// The attributes of the Dockerfile frontend (BuildKit `frontend/dockerui/config.go`).
-fn frontend(planned: &PlannedContainer, parents: &BTreeMap<String, ImageRef>, sessions: &Sessions) -> Attributes {
+fn frontend(
+    planned: &PlannedContainer,
+    parents: &BTreeMap<String, ImageRef>,
+    sessions: &Sessions,
+) -> Attributes {
     let container = &planned.container;
     let mut attributes = Attributes::new();
     let mut set = |name: String, value: String| attributes.insert(name, value);
     let folder = container.dockerfile.parent().unwrap_or(Path::new("/"));
-    let file = container.dockerfile.file_name().unwrap_or_default().to_string_lossy();
+    let file = container
+        .dockerfile
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
     let dockerfile = local_name("dockerfile", folder);
     let session = |root: &Path| {
-        sessions.files.iter().find(|(r, _)| r == root).map(|(_, s)| s.session.id.clone()).unwrap_or_default()
+        sessions
+            .files
+            .iter()
+            .find(|(r, _)| r == root)
+            .map(|(_, s)| s.session.id.clone())
+            .unwrap_or_default()
     };
     let context_session = session(&container.context);
     set("filename".into(), file.into_owned());
     set("platform".into(), container.platform.to_string());
-    set(format!("local-sessionid:{CONTEXT}"), context_session.clone());
+    set(
+        format!("local-sessionid:{CONTEXT}"),
+        context_session.clone(),
+    );
     set(format!("local-sessionid:{dockerfile}"), context_session);
     set("dockerfilekey".into(), dockerfile);
     if let Some(target) = &container.target {
@@ -227,7 +283,13 @@ async fn import_cache(container: &Container, shared: &Shared, frontend: &mut Att
         }
         Ok(None) => {}
         Err(error) => {
-            shared.events.warn(Some(&container.name), format!("built without registry cache: {error}")).await;
+            shared
+                .events
+                .warn(
+                    Some(&container.name),
+                    format!("built without registry cache: {error}"),
+                )
+                .await;
         }
     }
 }
@@ -277,15 +339,37 @@ async fn verify(
     shared: &Shared,
 ) -> Result<RawManifest, Unverified> {
     let container = &planned.container;
-    let digest = response.get("containerimage.digest").and_then(|text| Digest::new(text).ok());
+    let digest = response
+        .get("containerimage.digest")
+        .and_then(|text| Digest::new(text).ok());
     let digest = digest.ok_or(Unverified::NoDigest)?;
     let pushed = container.repository.tag(&planned.tag);
-    let raw = shared.registry.get_manifest(&pushed).await?.ok_or(Unverified::Missing)?;
+    let raw = shared
+        .registry
+        .get_manifest(&pushed)
+        .await?
+        .ok_or(Unverified::Missing)?;
     let manifest = ImageManifest::parse(&raw)?;
-    let config = shared.registry.get_blob(&container.repository, &manifest.config.digest, MAX_CONFIG).await?;
+    let config = shared
+        .registry
+        .get_blob(&container.repository, &manifest.config.digest, MAX_CONFIG)
+        .await?;
     let config = ImageConfig::parse(&config)?;
-    profile::verify(container.profile, &container.platform, &digest, &manifest, &config).map_err(|found| {
-        Unverified::Mismatch(found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    profile::verify(
+        container.profile,
+        &container.platform,
+        &digest,
+        &manifest,
+        &config,
+    )
+    .map_err(|found| {
+        Unverified::Mismatch(
+            found
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; "),
+        )
     })?;
     Ok(raw)
 }
@@ -295,9 +379,17 @@ const CACHE_EXPORT_LIMIT: Duration = Duration::from_secs(300);
 
 /// Exports a built container's cache, every intermediate step of it. It is a solve of its own, after the release: with
 /// the build's own solve a registry that stalls would hold the build (facts: an export has no time limit).
-pub(super) async fn export_cache(container: &Container, built: &Built, shared: &Shared, cancel: &CancellationToken) {
+pub(super) async fn export_cache(
+    container: &Container,
+    built: &Built,
+    shared: &Shared,
+    cancel: &CancellationToken,
+) {
     let started = clock::now();
-    let reference = container.cache_repository.tag(&container.cache_tag).to_string();
+    let reference = container
+        .cache_repository
+        .tag(&container.cache_tag)
+        .to_string();
     let export = [
         ("ref", reference.as_str()),
         ("mode", "max"),
@@ -306,7 +398,11 @@ pub(super) async fn export_cache(container: &Container, built: &Built, shared: &
     ];
     let request = Solve {
         image: None,
-        cache_export: Some(export.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
+        cache_export: Some(
+            export
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+        ),
         ..built.request.clone()
     };
     let (sender, mut updates) = mpsc::channel(16);
@@ -316,15 +412,31 @@ pub(super) async fn export_cache(container: &Container, built: &Built, shared: &
         Ok(Ok(_)) => {
             let seconds = started.elapsed().as_secs_f64();
             let container = container.name.clone();
-            return shared.events.send(EventKind::CacheExported { container, reference, seconds }).await;
+            return shared
+                .events
+                .send(EventKind::CacheExported {
+                    container,
+                    reference,
+                    seconds,
+                })
+                .await;
         }
         Ok(Err(SolveError::Cancelled)) => "the cache export was interrupted".to_owned(),
-        Ok(Err(SolveError::Failed(error))) => format!("the cache was not exported to {reference}: {}", error.message),
-        Err(_) => format!("the cache was not exported to {reference} within {} s", CACHE_EXPORT_LIMIT.as_secs()),
+        Ok(Err(SolveError::Failed(error))) => format!(
+            "the cache was not exported to {reference}: {}",
+            error.message
+        ),
+        Err(_) => format!(
+            "the cache was not exported to {reference} within {} s",
+            CACHE_EXPORT_LIMIT.as_secs()
+        ),
     };
     shared.events.warn(Some(&container.name), warning).await;
 }
 
 fn shown(path: &Path, root: &Path) -> String {
-    path.strip_prefix(root).unwrap_or(path).display().to_string()
+    path.strip_prefix(root)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }

@@ -52,7 +52,8 @@ impl LineSplitter {
         };
         let room = MAX_LINE - self.partial.len();
         self.cut |= bytes.len() > room;
-        self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.partial
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 }
 
@@ -97,7 +98,10 @@ mod tests {
 
     fn lines(chunks: &[&[u8]]) -> Vec<String> {
         let mut splitter = LineSplitter::default();
-        let mut lines: Vec<_> = chunks.iter().flat_map(|chunk| splitter.push(chunk)).collect();
+        let mut lines: Vec<_> = chunks
+            .iter()
+            .flat_map(|chunk| splitter.push(chunk))
+            .collect();
         lines.extend(splitter.finish());
         lines
     }
@@ -114,7 +118,10 @@ mod tests {
 
     #[test]
     fn control_sequences_are_left_out() {
-        assert_eq!(lines(&[b"\x1b[31mred\x1b[0m \x1b]0;title\x07x\x08\n"]), ["red x"]);
+        assert_eq!(
+            lines(&[b"\x1b[31mred\x1b[0m \x1b]0;title\x07x\x08\n"]),
+            ["red x"]
+        );
     }
 
     #[test]

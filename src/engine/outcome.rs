@@ -50,7 +50,10 @@ pub struct Location {
 
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), ..Self::default() }
+        Self {
+            message: message.into(),
+            ..Self::default()
+        }
     }
 
     #[must_use]
@@ -99,7 +102,11 @@ impl RunOutcome {
         if self.interrupted {
             return Some(ErrorKind::Interrupted);
         }
-        if self.containers.values().any(|c| c.status != ContainerStatus::Built) {
+        if self
+            .containers
+            .values()
+            .any(|c| c.status != ContainerStatus::Built)
+        {
             return Some(ErrorKind::Build);
         }
         matches!(self.promotion, Promotion::Failed(_)).then_some(ErrorKind::Promotion)

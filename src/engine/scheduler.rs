@@ -14,15 +14,24 @@ pub(super) struct ReadyQueue {
 impl ReadyQueue {
     /// `parents`: every container of the run with those of the run that it needs; an acyclic graph.
     pub(super) fn new(parents: impl IntoIterator<Item = (String, Vec<String>)>) -> Self {
-        let waiting: BTreeMap<String, BTreeSet<String>> =
-            parents.into_iter().map(|(name, parents)| (name, parents.into_iter().collect())).collect();
+        let waiting: BTreeMap<String, BTreeSet<String>> = parents
+            .into_iter()
+            .map(|(name, parents)| (name, parents.into_iter().collect()))
+            .collect();
         let mut children: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, parents) in &waiting {
             for parent in parents {
-                children.entry(parent.clone()).or_default().push(name.clone());
+                children
+                    .entry(parent.clone())
+                    .or_default()
+                    .push(name.clone());
             }
         }
-        let mut queue = Self { waiting, children, height: BTreeMap::new() };
+        let mut queue = Self {
+            waiting,
+            children,
+            height: BTreeMap::new(),
+        };
         let names: Vec<String> = queue.waiting.keys().cloned().collect();
         for name in names {
             queue.measure(&name);
@@ -35,16 +44,27 @@ impl ReadyQueue {
             return *known;
         }
         let children = self.children.get(name).cloned().unwrap_or_default();
-        let height = children.iter().map(|child| self.measure(child) + 1).max().unwrap_or(0);
+        let height = children
+            .iter()
+            .map(|child| self.measure(child) + 1)
+            .max()
+            .unwrap_or(0);
         self.height.insert(name.to_owned(), height);
         height
     }
 
     /// The next container to build, if one is ready; it leaves the queue. Ties go by name.
     pub(super) fn pop(&mut self) -> Option<String> {
-        let ready = self.waiting.iter().filter(|(_, missing)| missing.is_empty()).map(|(name, _)| name);
+        let ready = self
+            .waiting
+            .iter()
+            .filter(|(_, missing)| missing.is_empty())
+            .map(|(name, _)| name);
         // `max_by_key` keeps the last of equals, and the first name is wanted.
-        let next = ready.rev().max_by_key(|name| self.height.get(*name))?.clone();
+        let next = ready
+            .rev()
+            .max_by_key(|name| self.height.get(*name))?
+            .clone();
         self.waiting.remove(&next);
         Some(next)
     }
@@ -70,12 +90,21 @@ mod tests {
     use proptest::prelude::*;
 
     fn queue(edges: &[(&str, &[&str])]) -> ReadyQueue {
-        ReadyQueue::new(edges.iter().map(|(n, p)| ((*n).to_owned(), p.iter().map(|p| (*p).to_owned()).collect())))
+        ReadyQueue::new(
+            edges
+                .iter()
+                .map(|(n, p)| ((*n).to_owned(), p.iter().map(|p| (*p).to_owned()).collect())),
+        )
     }
 
     #[test]
     fn the_longest_chain_starts_first() {
-        let mut queue = queue(&[("alone", &[]), ("base", &[]), ("etl", &["base"]), ("train", &["etl"])]);
+        let mut queue = queue(&[
+            ("alone", &[]),
+            ("base", &[]),
+            ("etl", &["base"]),
+            ("train", &["etl"]),
+        ]);
         assert_eq!(queue.pop().as_deref(), Some("base"));
         assert_eq!(queue.pop().as_deref(), Some("alone"));
         assert_eq!(queue.pop(), None);

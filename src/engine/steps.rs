@@ -43,7 +43,10 @@ pub(super) struct FailedStep<'a> {
 
 impl Steps {
     pub(super) fn new(container: &str) -> Self {
-        Self { container: container.to_owned(), steps: IndexMap::new() }
+        Self {
+            container: container.to_owned(),
+            steps: IndexMap::new(),
+        }
     }
 
     /// Takes in one update; returns what happened.
@@ -70,7 +73,10 @@ impl Steps {
             self.fold_log(&log.vertex, log.stderr, &log.bytes, &mut events);
         }
         for message in update.warnings {
-            events.push(EventKind::Warning { container: Some(self.container.clone()), message });
+            events.push(EventKind::Warning {
+                container: Some(self.container.clone()),
+                message,
+            });
         }
         // Steps end after the log lines that came in the same update.
         for (digest, seconds) in ended {
@@ -81,9 +87,16 @@ impl Steps {
 
     /// Steps of the Dockerfile: (cached, all).
     pub(super) fn counts(&self) -> (u32, u32) {
-        let dockerfile = || self.steps.values().filter(|step| is_dockerfile_step(&step.name));
+        let dockerfile = || {
+            self.steps
+                .values()
+                .filter(|step| is_dockerfile_step(&step.name))
+        };
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        (count(dockerfile().filter(|step| step.cached).count()), count(dockerfile().count()))
+        (
+            count(dockerfile().filter(|step| step.cached).count()),
+            count(dockerfile().count()),
+        )
     }
 
     /// The step that failed: the one with this digest, or the first that ended with an error of its own.
@@ -91,7 +104,11 @@ impl Steps {
         let named = digest.and_then(|digest| self.steps.get(digest));
         let own_error = || {
             let failed = self.steps.values().filter(|step| step.error.is_some());
-            failed.min_by_key(|step| step.error.as_ref().is_some_and(|error| error.contains("context canceled")))
+            failed.min_by_key(|step| {
+                step.error
+                    .as_ref()
+                    .is_some_and(|error| error.contains("context canceled"))
+            })
         };
         let step = named.or_else(own_error)?;
         Some(FailedStep {
@@ -103,10 +120,15 @@ impl Steps {
 
     /// The build went well and the push did not.
     pub(super) fn push_failed(&self) -> bool {
-        self.failed(None).is_some_and(|step| is_export_step(step.name))
+        self.failed(None)
+            .is_some_and(|step| is_export_step(step.name))
     }
 
-    fn fold_vertex(&mut self, vertex: Vertex, events: &mut Vec<EventKind>) -> Option<(String, f64)> {
+    fn fold_vertex(
+        &mut self,
+        vertex: Vertex,
+        events: &mut Vec<EventKind>,
+    ) -> Option<(String, f64)> {
         let entry = self.steps.entry(vertex.digest.clone());
         let number = number(entry.index());
         let step = entry.or_insert_with(|| Step {
@@ -137,32 +159,63 @@ impl Steps {
     }
 
     fn fold_log(&mut self, digest: &str, stderr: bool, bytes: &[u8], events: &mut Vec<EventKind>) {
-        let Some((_, step)) = self.find(digest) else { return };
-        let lines = if stderr { step.stderr.push(bytes) } else { step.stdout.push(bytes) };
+        let Some((_, step)) = self.find(digest) else {
+            return;
+        };
+        let lines = if stderr {
+            step.stderr.push(bytes)
+        } else {
+            step.stdout.push(bytes)
+        };
         self.log_lines(digest, stderr, lines, events);
     }
 
-    fn log_lines(&mut self, digest: &str, stderr: bool, lines: Vec<String>, events: &mut Vec<EventKind>) {
+    fn log_lines(
+        &mut self,
+        digest: &str,
+        stderr: bool,
+        lines: Vec<String>,
+        events: &mut Vec<EventKind>,
+    ) {
         let container = self.container.clone();
-        let stream = if stderr { LogStream::Stderr } else { LogStream::Stdout };
-        let Some((number, step)) = self.find(digest) else { return };
+        let stream = if stderr {
+            LogStream::Stderr
+        } else {
+            LogStream::Stdout
+        };
+        let Some((number, step)) = self.find(digest) else {
+            return;
+        };
         for line in lines {
             if step.tail.len() == LOG_TAIL {
                 step.tail.pop_front();
             }
             step.tail.push_back(line.clone());
-            events.push(EventKind::StepLog { container: container.clone(), step: number, stream, line });
+            events.push(EventKind::StepLog {
+                container: container.clone(),
+                step: number,
+                stream,
+                line,
+            });
         }
     }
 
     fn end(&mut self, digest: &str, seconds: f64, events: &mut Vec<EventKind>) {
         for stderr in [false, true] {
-            let Some((_, step)) = self.find(digest) else { return };
-            let last = if stderr { step.stderr.finish() } else { step.stdout.finish() };
+            let Some((_, step)) = self.find(digest) else {
+                return;
+            };
+            let last = if stderr {
+                step.stderr.finish()
+            } else {
+                step.stdout.finish()
+            };
             self.log_lines(digest, stderr, last.into_iter().collect(), events);
         }
         let container = self.container.clone();
-        let Some((number, step)) = self.find(digest) else { return };
+        let Some((number, step)) = self.find(digest) else {
+            return;
+        };
         step.state = State::Ended;
         if step.error.is_none() {
             step.tail = VecDeque::new();
@@ -178,7 +231,9 @@ impl Steps {
     }
 
     fn find(&mut self, digest: &str) -> Option<(u32, &mut Step)> {
-        self.steps.get_full_mut(digest).map(|(index, _, step)| (number(index), step))
+        self.steps
+            .get_full_mut(digest)
+            .map(|(index, _, step)| (number(index), step))
     }
 }
 
@@ -188,10 +243,14 @@ fn number(index: usize) -> u32 {
 
 /// `[2/5] RUN …` or `[stage 2/5] RUN …`: an instruction, in contrast to `[internal] …`, `exporting …` and the like.
 pub(super) fn is_dockerfile_step(name: &str) -> bool {
-    name.strip_prefix('[').and_then(|rest| rest.split_once(']')).is_some_and(|(inside, _)| {
-        let count = inside.rsplit(' ').next().unwrap_or_default();
-        count.split_once('/').is_some_and(|(n, of)| n.parse::<u32>().is_ok() && of.parse::<u32>().is_ok())
-    })
+    name.strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+        .is_some_and(|(inside, _)| {
+            let count = inside.rsplit(' ').next().unwrap_or_default();
+            count
+                .split_once('/')
+                .is_some_and(|(n, of)| n.parse::<u32>().is_ok() && of.parse::<u32>().is_ok())
+        })
 }
 
 /// The builder's own step that makes and pushes the image.
@@ -204,7 +263,12 @@ mod tests {
     use super::*;
     use crate::buildkit::status::Log;
 
-    fn vertex(digest: &str, name: &str, times: (Option<f64>, Option<f64>), error: Option<&str>) -> Vertex {
+    fn vertex(
+        digest: &str,
+        name: &str,
+        times: (Option<f64>, Option<f64>),
+        error: Option<&str>,
+    ) -> Vertex {
         Vertex {
             digest: digest.into(),
             name: name.into(),
@@ -219,7 +283,12 @@ mod tests {
     fn a_step_is_told_from_start_to_end_with_its_log() {
         let mut steps = Steps::new("train");
         steps.fold(StatusUpdate {
-            vertices: vec![vertex("a", "[internal] load build definition", (Some(1.0), Some(2.0)), None)],
+            vertices: vec![vertex(
+                "a",
+                "[internal] load build definition",
+                (Some(1.0), Some(2.0)),
+                None,
+            )],
             ..StatusUpdate::default()
         });
         let mut told = steps.fold(StatusUpdate {
@@ -227,8 +296,17 @@ mod tests {
             ..StatusUpdate::default()
         });
         told.extend(steps.fold(StatusUpdate {
-            vertices: vec![vertex("b", "[2/3] RUN make", (Some(2.0), Some(3.5)), Some("exit code: 2"))],
-            logs: vec![Log { vertex: "b".into(), stderr: true, bytes: b"no rule\nto make".to_vec() }],
+            vertices: vec![vertex(
+                "b",
+                "[2/3] RUN make",
+                (Some(2.0), Some(3.5)),
+                Some("exit code: 2"),
+            )],
+            logs: vec![Log {
+                vertex: "b".into(),
+                stderr: true,
+                bytes: b"no rule\nto make".to_vec(),
+            }],
             ..StatusUpdate::default()
         }));
         insta::assert_snapshot!(
@@ -248,7 +326,12 @@ mod tests {
     fn only_instructions_count_as_steps() {
         assert!(is_dockerfile_step("[stage-1 2/5] RUN x"));
         assert!(is_dockerfile_step("[1/1] FROM x"));
-        for other in ["[internal] load metadata", "[auth] team/x:pull", "exporting to image", "importing cache"] {
+        for other in [
+            "[internal] load metadata",
+            "[auth] team/x:pull",
+            "exporting to image",
+            "importing cache",
+        ] {
             assert!(!is_dockerfile_step(other), "{other}");
         }
     }

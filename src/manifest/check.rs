@@ -143,7 +143,10 @@ impl Walk<'_> {
         let shown = &place.shown;
         for entry in TABLE.iter().filter(|e| e.place == place.schema) {
             let text = value.get_ref().as_str();
-            let several = value.get_ref().as_array().is_some_and(|items| items.len() > 1);
+            let several = value
+                .get_ref()
+                .as_array()
+                .is_some_and(|items| items.len() > 1);
             let (what, at) = match entry.when {
                 When::Given => (format!("`{shown}` is"), place.key.clone()),
                 When::Is(wanted) if text == Some(wanted) => {
@@ -183,7 +186,9 @@ impl Walk<'_> {
     fn wrong_key(&mut self, place: &Place, refusal: Refusal) {
         let diagnostic = Diagnostic::error(format!("wrong name in `{}`", place.shown))
             .at(Span::new(self.source, place.key.clone()), refusal.why);
-        self.findings.diagnostics.push(with_help(diagnostic, refusal.help));
+        self.findings
+            .diagnostics
+            .push(with_help(diagnostic, refusal.help));
     }
 
     fn wrong_value(&mut self, place: &Place, value: &Spanned<DeValue<'_>>, refusal: Refusal) {
@@ -207,7 +212,9 @@ impl Walk<'_> {
     fn other_type(&self, kind: &Kind, value: &Spanned<DeValue<'_>>) -> Option<String> {
         let raw = self.raw(value);
         match (kind, value.get_ref()) {
-            (Kind::List(_) | Kind::Filled(_), DeValue::String(_)) => Some(format!("write `[{raw}]`")),
+            (Kind::List(_) | Kind::Filled(_), DeValue::String(_)) => {
+                Some(format!("write `[{raw}]`"))
+            }
             (_, DeValue::Table(_) | DeValue::Array(_)) => None,
             (Kind::Scalar, _) => Some(format!("quote it, so that it stays as written: \"{raw}\"")),
             (Kind::Text(_) | Kind::OneOf(_), _) => Some(format!("quote it: \"{raw}\"")),

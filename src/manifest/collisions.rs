@@ -55,7 +55,10 @@ impl Names<'_> {
     }
 
     fn records(&self) -> Option<Diagnostic> {
-        let container = self.containers.values().find(|c| &c.repository == self.state)?;
+        let container = self
+            .containers
+            .values()
+            .find(|c| &c.repository == self.state)?;
         let title = format!(
             "container `{}` would share the repository `{}` with the release records",
             container.name,
@@ -70,7 +73,10 @@ impl Names<'_> {
 
     fn tags_of(&self, container: &Container) -> Vec<Diagnostic> {
         let mut found = Vec::new();
-        let tags = self.tags.get(&container.name).map_or(&[][..], Vec::as_slice);
+        let tags = self
+            .tags
+            .get(&container.name)
+            .map_or(&[][..], Vec::as_slice);
         for (index, said) in tags.iter().enumerate() {
             let at = (self.span)(said);
             let Ok(sample) = grammar::sample_tag(said.get_ref(), &container.name) else {
@@ -89,7 +95,8 @@ impl Names<'_> {
                         .help("leave one out"),
                 );
             } else if let Some((channel, place)) = self.channel(&sample) {
-                let title = format!("`{channel}` is a channel, which moves, and a tag, which must not");
+                let title =
+                    format!("`{channel}` is a channel, which moves, and a tag, which must not");
                 let diagnostic = Diagnostic::error(title).at(at, "an immutable tag");
                 let diagnostic = match place {
                     Some(place) => diagnostic.see(place.clone(), "a channel"),
@@ -111,35 +118,49 @@ impl Names<'_> {
     }
 
     fn channel(&self, tag: &str) -> Option<&(Tag, Option<Span>)> {
-        self.channels.iter().find(|(channel, _)| channel.as_str() == tag)
+        self.channels
+            .iter()
+            .find(|(channel, _)| channel.as_str() == tag)
     }
 
     /// Two containers with one cache would overwrite each other's; a cache on a channel would replace the image.
     fn caches(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
-        let images: HashMap<&Repository, &str> =
-            self.containers.values().map(|c| (&c.repository, c.name.as_str())).collect();
+        let images: HashMap<&Repository, &str> = self
+            .containers
+            .values()
+            .map(|c| (&c.repository, c.name.as_str()))
+            .collect();
         let mut caches: HashMap<(&Repository, &Tag), &str> = HashMap::new();
         for container in self.containers.values() {
             let (repository, tag) = (&container.cache_repository, &container.cache_tag);
             let at = self.cache.clone().unwrap_or_else(|| container.span.clone());
             if let Some(first) = caches.insert((repository, tag), &container.name) {
                 let name = &container.name;
-                let title = format!("containers `{first}` and `{name}` would share the cache `{repository}:{tag}`");
-                found.push(
-                    Diagnostic::error(title)
-                        .at(at, "the same for both")
-                        .help("put `{repository}` or `{name}` in it, such as \"{repository}:buildcache\""),
+                let title = format!(
+                    "containers `{first}` and `{name}` would share the cache `{repository}:{tag}`"
                 );
+                found.push(Diagnostic::error(title).at(at, "the same for both").help(
+                    "put `{repository}` or `{name}` in it, such as \"{repository}:buildcache\"",
+                ));
                 break;
             }
             let is_channel = self.channel(tag.as_str()).is_some();
             let is_key = tag.as_str().starts_with(grammar::KEY_TAGS);
             if let Some(image) = images.get(repository).filter(|_| is_channel || is_key) {
-                let title = format!("the cache `{repository}:{tag}` would replace an image of container `{image}`");
+                let title = format!(
+                    "the cache `{repository}:{tag}` would replace an image of container `{image}`"
+                );
                 found.push(
                     Diagnostic::error(title)
-                        .at(at, if is_channel { "a channel" } else { "a content key" })
+                        .at(
+                            at,
+                            if is_channel {
+                                "a channel"
+                            } else {
+                                "a content key"
+                            },
+                        )
                         .help("write another tag, such as \"{repository}:buildcache\""),
                 );
                 break;

@@ -82,7 +82,10 @@ impl Discovery<'_> {
     fn excluded(&self) -> GlobSet {
         let mut set = GlobSetBuilder::new();
         for pattern in self.exclude {
-            let text = pattern.get_ref().trim_start_matches("./").trim_end_matches('/');
+            let text = pattern
+                .get_ref()
+                .trim_start_matches("./")
+                .trim_end_matches('/');
             if let Ok(glob) = GlobBuilder::new(text).literal_separator(true).build() {
                 set.add(glob);
             }
@@ -183,7 +186,9 @@ impl Discovery<'_> {
         );
         let label = match name {
             "all" => "found by this pattern; `all` means every container on the command line",
-            _ => "found by this pattern; a name is lower-case letters and digits, joined by `.`, `_` or `-`",
+            _ => {
+                "found by this pattern; a name is lower-case letters and digits, joined by `.`, `_` or `-`"
+            }
         };
         self.at(folder, Diagnostic::error(title), label).help(help)
     }
@@ -215,7 +220,10 @@ struct Dir {
 /// One part of a pattern, between two `/`.
 enum Part {
     Literal(String),
-    Glob { matcher: GlobMatcher, hidden: bool },
+    Glob {
+        matcher: GlobMatcher,
+        hidden: bool,
+    },
     /// `**`
     AnyDepth,
 }
@@ -326,7 +334,10 @@ impl<'a> Walk<'a> {
             }
         }
         folders.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        folders.into_iter().map(|(_, name, dir)| (dir, name)).collect()
+        folders
+            .into_iter()
+            .map(|(_, name, dir)| (dir, name))
+            .collect()
     }
 }
 

@@ -76,8 +76,14 @@ fn compound_values(value: &Spanned<DeValue<'_>>, found: &mut Vec<Range<usize>>) 
 fn line_around(text: &str, at: usize) -> Range<usize> {
     let at = at.min(text.len());
     let bytes = text.as_bytes();
-    let start = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
-    let end = bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |n| at + n);
+    let start = bytes[..at]
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .map_or(0, |n| n + 1);
+    let end = bytes[at..]
+        .iter()
+        .position(|b| *b == b'\n')
+        .map_or(bytes.len(), |n| at + n);
     start..end
 }
 
@@ -119,7 +125,10 @@ pub(super) struct View<'a> {
 }
 
 /// An entry of a table: key and value with their places.
-pub(super) type Entry<'a> = (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>);
+pub(super) type Entry<'a> = (
+    &'a Spanned<std::borrow::Cow<'a, str>>,
+    &'a Spanned<DeValue<'a>>,
+);
 
 impl<'a> View<'a> {
     pub(super) fn new(value: &'a Spanned<DeValue<'a>>, refused: &'a Refused) -> Self {

@@ -38,7 +38,9 @@ fn given(path: &Path, cwd: &Path) -> Result<PathBuf, Diagnostic> {
         Ok(found) if found.is_dir() => Err(is_a_folder(path, cwd)),
         Ok(_) => Ok(absolute),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let meant = path.to_str().and_then(|p| locate::file(cwd, p).err()?.meant);
+            let meant = path
+                .to_str()
+                .and_then(|p| locate::file(cwd, p).err()?.meant);
             Err(
                 Diagnostic::error(format!("there is no manifest `{shown}`")).help(match meant {
                     Some(meant) => format!("did you mean `-f {meant}`?"),

@@ -28,14 +28,7 @@ fn refuse<T>(why: impl Into<String>, help: impl Into<String>) -> Result<T, Refus
 pub(super) const KEY_TAGS: &str = "key-";
 
 /// The variables of `tags`.
-const TAG_VARIABLES: [&str; 6] = [
-    "timestamp",
-    "sha",
-    "short_sha",
-    "branch",
-    "version",
-    "name",
-];
+const TAG_VARIABLES: [&str; 6] = ["timestamp", "sha", "short_sha", "branch", "version", "name"];
 
 pub(super) fn not_empty(text: &str) -> Verdict {
     if text.trim().is_empty() {
@@ -48,12 +41,14 @@ pub(super) fn not_empty(text: &str) -> Verdict {
 }
 
 pub(super) fn requirement(text: &str) -> Verdict {
-    requirement::satisfied(text, "0.0.0").map(drop).or_else(|why| {
-        refuse(
-            why,
-            "write comparators such as \">=0.3\" or \">=0.3, <1\"; operators: >= > < <= = ^ ~",
-        )
-    })
+    requirement::satisfied(text, "0.0.0")
+        .map(drop)
+        .or_else(|why| {
+            refuse(
+                why,
+                "write comparators such as \">=0.3\" or \">=0.3, <1\"; operators: >= > < <= = ^ ~",
+            )
+        })
 }
 
 /// The name of a container: one part of a repository's path, since it becomes one.
@@ -119,17 +114,18 @@ pub(super) fn repository(text: &str) -> Verdict {
     let Ok(host) = RegistryHost::new("registry.invalid") else {
         return Ok(());
     };
-    Repository::new(host, text).map(drop).map_err(|why| Refusal {
-        why: without_value(&why.to_string(), text),
-        help: None,
-    })
+    Repository::new(host, text)
+        .map(drop)
+        .map_err(|why| Refusal {
+            why: without_value(&why.to_string(), text),
+            help: None,
+        })
 }
 
 /// A repository, with `{name}` for the container's.
 pub(super) fn repository_pattern(text: &str) -> Verdict {
     let known = ["name"];
-    let expanded =
-        pattern::expand(text, |v| known.contains(&v).then(|| "n".to_owned()));
+    let expanded = pattern::expand(text, |v| known.contains(&v).then(|| "n".to_owned()));
     repository(&expanded.or_else(|why| wrong_pattern(&why, &known))?)
 }
 
@@ -151,7 +147,9 @@ pub(super) fn cache_pattern(text: &str) -> Verdict {
 pub(super) fn split_reference(text: &str) -> Result<(Repository, Tag), String> {
     match text.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => Ok((
-            repository.parse::<Repository>().map_err(|e| e.to_string())?,
+            repository
+                .parse::<Repository>()
+                .map_err(|e| e.to_string())?,
             Tag::new(tag).map_err(|e| e.to_string())?,
         )),
         _ => Err("expected `repository:tag`: there is no tag".to_owned()),
@@ -219,7 +217,10 @@ pub(super) fn branch(text: &str) -> Verdict {
         || text.starts_with(['/', '-'])
         || text.ends_with(['/', '.']);
     if wrong {
-        return refuse("no branch can have this name", "write a branch's name, such as \"main\"");
+        return refuse(
+            "no branch can have this name",
+            "write a branch's name, such as \"main\"",
+        );
     }
     Ok(())
 }
@@ -276,7 +277,8 @@ pub(super) fn duration_text(text: &str) -> Verdict {
 /// `7d`, `60m`, `90s`, `1h30m`: whole numbers with units from large to small, more than nothing.
 pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
     const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
-    const HELP: &str = "write whole numbers with d, h, m or s, such as \"7d\", \"90s\" or \"1h30m\"";
+    const HELP: &str =
+        "write whole numbers with d, h, m or s, such as \"7d\", \"90s\" or \"1h30m\"";
     let mut seconds = 0_u64;
     let mut units = UNITS.iter();
     let mut rest = text;
@@ -362,8 +364,9 @@ const ARCHITECTURES: [(&str, &[&str]); 9] = [
 
 fn wrong_pattern<T>(why: &PatternError, known: &[&'static str]) -> Result<T, Refusal> {
     let help = match why {
-        PatternError::Unknown(name) => nearest(name, known.iter().copied())
-            .map(|meant| format!("did you mean `{{{meant}}}`?")),
+        PatternError::Unknown(name) => {
+            nearest(name, known.iter().copied()).map(|meant| format!("did you mean `{{{meant}}}`?"))
+        }
         _ => None,
     };
     let variables: Vec<String> = known.iter().map(|v| format!("{{{v}}}")).collect();
@@ -375,7 +378,9 @@ fn wrong_pattern<T>(why: &PatternError, known: &[&'static str]) -> Result<T, Ref
 
 /// The references' errors begin with the value, which the caret already shows.
 fn without_value(why: &str, value: &str) -> String {
-    why.strip_prefix(&format!("`{value}` ")).unwrap_or(why).to_owned()
+    why.strip_prefix(&format!("`{value}` "))
+        .unwrap_or(why)
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -394,8 +399,20 @@ mod tests {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         for text in [
-            "", "0s", "7", "d", "1.5h", "-1s", "1m1h", "1m1m", "60 m", "1w", "1M", "9é",
-            "99999999999999999999s", "999999999999999999d",
+            "",
+            "0s",
+            "7",
+            "d",
+            "1.5h",
+            "-1s",
+            "1m1h",
+            "1m1m",
+            "60 m",
+            "1w",
+            "1M",
+            "9é",
+            "99999999999999999999s",
+            "999999999999999999d",
         ] {
             assert!(duration(text).is_err(), "{text:?} was taken");
         }
@@ -404,7 +421,10 @@ mod tests {
     #[test]
     fn platforms_have_the_names_of_image_configs() {
         for text in ["linux/amd64", "linux/arm64/v8", "linux/arm/v7", "linux/386"] {
-            assert_eq!(parse_platform(text).map(|p| p.to_string()), Ok(text.to_owned()));
+            assert_eq!(
+                parse_platform(text).map(|p| p.to_string()),
+                Ok(text.to_owned())
+            );
         }
         for (text, help) in [
             ("linux/x86_64", "did you mean \"linux/amd64\"?"),
@@ -413,9 +433,16 @@ mod tests {
             ("linux/arm/v9", "its variants: v5, v6, v7, v8"),
             ("linux/386/v1", "write \"linux/386\""),
             ("linux", "write it like \"linux/amd64\" or \"linux/arm64\""),
-            ("windows/amd64", "write it like \"linux/amd64\" or \"linux/arm64\""),
+            (
+                "windows/amd64",
+                "write it like \"linux/amd64\" or \"linux/arm64\"",
+            ),
         ] {
-            assert_eq!(parse_platform(text).unwrap_err().help.as_deref(), Some(help), "{text}");
+            assert_eq!(
+                parse_platform(text).unwrap_err().help.as_deref(),
+                Some(help),
+                "{text}"
+            );
         }
     }
 

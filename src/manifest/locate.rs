@@ -77,7 +77,10 @@ fn meant(base: &Path, written: &Path) -> Option<String> {
         let rest = parts.as_path();
         shown.push(nearest_name(&base.join(&shown), wrong)?);
         shown.push(rest);
-        return base.join(&shown).exists().then(|| show(&shown).display().to_string());
+        return base
+            .join(&shown)
+            .exists()
+            .then(|| show(&shown).display().to_string());
     }
     None
 }
@@ -95,5 +98,7 @@ pub(super) fn nearest_name(folder: &Path, wrong: &str) -> Option<String> {
 
 /// A path without `.` parts and trailing `/`, for people.
 pub(super) fn show(path: &Path) -> PathBuf {
-    path.components().filter(|c| *c != Component::CurDir).collect()
+    path.components()
+        .filter(|c| *c != Component::CurDir)
+        .collect()
 }

@@ -50,7 +50,9 @@ pub(crate) type Loaded = Result<(ProjectManifest, Vec<Diagnostic>), Vec<Diagnost
 pub(crate) fn load(path: &Path, shown_as: &str) -> Loaded {
     let text = read(path, shown_as).map_err(|error| vec![error])?;
     let (path, root) = placed(path).map_err(|error| {
-        vec![Diagnostic::error(format!("cannot find the folder of `{shown_as}`: {error}"))]
+        vec![Diagnostic::error(format!(
+            "cannot find the folder of `{shown_as}`: {error}"
+        ))]
     })?;
     let source = SourceText::new(shown_as, text);
     let location = Location {
@@ -86,7 +88,11 @@ fn read(path: &Path, shown_as: &str) -> Result<String, Diagnostic> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|b| **b == b'\n').count() + 1;
+        let line = error.as_bytes()[..at]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count()
+            + 1;
         failed(&format_args!("byte {at}, in line {line}, is not UTF-8")).help("save it as UTF-8")
     })
 }
@@ -102,7 +108,9 @@ fn load_text(location: &Location<'_>) -> Loaded {
     let mut findings = check::check(location.source, &root);
     if !syntax.is_empty() {
         // What is missing or does not fit may only have been lost: nothing is said of it.
-        findings.diagnostics.retain(|d| !lost.iter().any(|l| points_into(d, l)));
+        findings
+            .diagnostics
+            .retain(|d| !lost.iter().any(|l| points_into(d, l)));
         findings.diagnostics.extend(syntax);
         return Err(in_order(findings.diagnostics));
     }
@@ -121,7 +129,10 @@ fn load_text(location: &Location<'_>) -> Loaded {
 }
 
 /// A manifest for another skiff: its other errors are no errors there, so this one stands alone.
-fn wrong_version(source: &Arc<SourceText>, root: &toml::Spanned<DeValue<'_>>) -> Option<Diagnostic> {
+fn wrong_version(
+    source: &Arc<SourceText>,
+    root: &toml::Spanned<DeValue<'_>>,
+) -> Option<Diagnostic> {
     let current = env!("CARGO_PKG_VERSION");
     let value = |key: &str| root.get_ref().as_table()?.get(key);
     if let Some(version) = value("version") {
@@ -129,7 +140,10 @@ fn wrong_version(source: &Arc<SourceText>, root: &toml::Spanned<DeValue<'_>>) ->
         if number.is_some_and(|n| n.as_str() != "1" || n.radix() != 10) {
             return Some(
                 Diagnostic::error("this version of the manifest is not known")
-                    .at(Span::new(source, version.span()), format!("skiff {current} reads version 1"))
+                    .at(
+                        Span::new(source, version.span()),
+                        format!("skiff {current} reads version 1"),
+                    )
                     .help("write `version = 1`, or use the skiff that it was written for"),
             );
         }
@@ -138,7 +152,10 @@ fn wrong_version(source: &Arc<SourceText>, root: &toml::Spanned<DeValue<'_>>) ->
     match requirement::satisfied(required.get_ref().as_str()?, current) {
         Ok(false) => Some(
             Diagnostic::error("the manifest asks for another version of skiff")
-                .at(Span::new(source, required.span()), format!("this is skiff {current}"))
+                .at(
+                    Span::new(source, required.span()),
+                    format!("this is skiff {current}"),
+                )
                 .help("install a version that fits"),
         ),
         Ok(true) | Err(_) => None,
@@ -163,7 +180,11 @@ fn points_into(diagnostic: &Diagnostic, place: &std::ops::Range<usize>) -> bool 
 /// By place, each once, no more than anybody reads.
 fn in_order(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     diagnostics.sort_by_cached_key(|d| {
-        let place = d.labels.iter().find(|l| l.primary).map(|l| l.span.range.clone());
+        let place = d
+            .labels
+            .iter()
+            .find(|l| l.primary)
+            .map(|l| l.span.range.clone());
         (place.map(|r| (r.start, r.end)), d.title.clone())
     });
     diagnostics.dedup();
@@ -172,7 +193,9 @@ fn in_order(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
         // Errors first, so that what is cut never hides them behind warnings.
         diagnostics.sort_by_key(|d| d.severity);
         diagnostics.truncate(MAX_SHOWN);
-        diagnostics.push(Diagnostic::error(format!("and {more} more errors and warnings")));
+        diagnostics.push(Diagnostic::error(format!(
+            "and {more} more errors and warnings"
+        )));
     }
     diagnostics
 }

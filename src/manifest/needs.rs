@@ -32,14 +32,20 @@ pub(super) fn check(
             } else if !names.contains(wrong) {
                 let title = format!("container `{name}` needs `{wrong}`, which does not exist");
                 let diagnostic = Diagnostic::error(title).at(span(need), "no such container");
-                diagnostics.push(diagnostic.help(match nearest(wrong, known.iter().copied()) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => format!("the containers: {}", some_of(known)),
-                }));
+                diagnostics.push(
+                    diagnostic.help(match nearest(wrong, known.iter().copied()) {
+                        Some(meant) => format!("did you mean `{meant}`?"),
+                        None => format!("the containers: {}", some_of(known)),
+                    }),
+                );
             }
         }
     }
-    diagnostics.extend(circles(needs).iter().map(|edges| circle(needs, edges, span)));
+    diagnostics.extend(
+        circles(needs)
+            .iter()
+            .map(|edges| circle(needs, edges, span)),
+    );
     diagnostics
 }
 

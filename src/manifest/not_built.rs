@@ -51,8 +51,16 @@ pub(super) const TABLE: &[NotBuilt] = &[
     no("builder.endpoints", Given, LEAVE_OUT),
     no("cache.backend", Is("s3"), USE_REGISTRY_CACHE),
     no("cache.backend", Is("local"), USE_REGISTRY_CACHE),
-    no("cache.export", Is("always"), "use \"channels\" or \"never\""),
-    no("cache.mounts", Is("registry"), "use \"off\", or leave it out"),
+    no(
+        "cache.export",
+        Is("always"),
+        "use \"channels\" or \"never\"",
+    ),
+    no(
+        "cache.mounts",
+        Is("registry"),
+        "use \"off\", or leave it out",
+    ),
     no("mirrors", Given, LEAVE_OUT),
     no(
         "container.contexts.*",
@@ -61,7 +69,11 @@ pub(super) const TABLE: &[NotBuilt] = &[
     ),
     no("container.secrets", Given, LEAVE_OUT),
     no("container.ssh", Given, LEAVE_OUT),
-    no("container.network", Is("host"), "use \"default\" or \"none\""),
+    no(
+        "container.network",
+        Is("host"),
+        "use \"default\" or \"none\"",
+    ),
     no("container.platforms", Several, "name one platform"),
     no(
         "container.profile",

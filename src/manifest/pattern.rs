@@ -46,7 +46,10 @@ mod tests {
 
     #[test]
     fn variables_are_replaced() {
-        assert_eq!(expanded("team/{name}-{name}"), Ok("team/train-train".into()));
+        assert_eq!(
+            expanded("team/{name}-{name}"),
+            Ok("team/train-train".into())
+        );
         assert_eq!(expanded("plain"), Ok("plain".into()));
     }
 

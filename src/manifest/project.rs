@@ -108,7 +108,8 @@ impl Project<'_> {
         }
         let mut known = view.table("containers").keys();
         known.extend(wanted.keys().map(String::as_str));
-        self.diagnostics.extend(needs::check(&wanted, &known, &span));
+        self.diagnostics
+            .extend(needs::check(&wanted, &known, &span));
         let names = Names {
             containers: &containers,
             repository: naming.repository_span.clone(),
@@ -160,7 +161,9 @@ impl Project<'_> {
         } else if provider != Given::Refused {
             self.oci(table, header);
         }
-        let host = table.text("host").and_then(|h| RegistryHost::new(h.get_ref()).ok());
+        let host = table
+            .text("host")
+            .and_then(|h| RegistryHost::new(h.get_ref()).ok());
         let plain = host.as_ref().is_some_and(RegistryHost::is_loopback)
             || table.flag("insecure") == Some(true);
         (host, plain)
@@ -174,10 +177,11 @@ impl Project<'_> {
             self.error(diagnostic);
         }
         if let (Some(false), Some(key)) = (table.flag("create"), table.key("create")) {
-            let diagnostic = Diagnostic::error("`registry.create = false` is for provider \"ecr\" only")
-                .at(self.at(key), "")
-                .note("other registries make a repository when something is pushed to it")
-                .help("leave it out");
+            let diagnostic =
+                Diagnostic::error("`registry.create = false` is for provider \"ecr\" only")
+                    .at(self.at(key), "")
+                    .note("other registries make a repository when something is pushed to it")
+                    .help("leave it out");
             self.error(diagnostic);
         }
     }
@@ -216,7 +220,9 @@ impl Project<'_> {
             root,
             roots: &roots,
             exclude: &exclude,
-            dockerfile: dockerfile.as_ref().map_or("Dockerfile", |said| said.get_ref()),
+            dockerfile: dockerfile
+                .as_ref()
+                .map_or("Dockerfile", |said| said.get_ref()),
             written: written.iter().map(|(name, _, _)| name.as_str()).collect(),
             claimed,
             span,
@@ -245,7 +251,10 @@ impl Project<'_> {
             .collect();
         let names: HashSet<&str> = view.table("containers").keys().into_iter().collect();
         let roots = view.table("discover").texts("roots");
-        for (name, folder) in discovered.iter().filter(|(name, _)| !names.contains(name.as_str())) {
+        for (name, folder) in discovered
+            .iter()
+            .filter(|(name, _)| !names.contains(name.as_str()))
+        {
             let pattern = roots.as_ref().and_then(|r| r.get_ref().get(folder.pattern));
             drafts.push(Draft {
                 name,
@@ -279,7 +288,10 @@ impl Project<'_> {
         let layer = &draft.layer;
         let text = |said: &Option<Said<String>>| said.as_ref().map(|s| s.get_ref().clone());
         let texts = |said: &Option<Said<Vec<Said<String>>>>| {
-            said.iter().flat_map(|l| l.get_ref()).map(|s| s.get_ref().clone()).collect::<Vec<_>>()
+            said.iter()
+                .flat_map(|l| l.get_ref())
+                .map(|s| s.get_ref().clone())
+                .collect::<Vec<_>>()
         };
         let mut needs = texts(&layer.needs);
         let mut seen = HashSet::new();
@@ -377,15 +389,21 @@ impl Project<'_> {
 
     fn contexts(&mut self, layer: &Layer) -> std::collections::BTreeMap<String, PathBuf> {
         let named = layer.contexts.iter();
-        named.filter_map(|(name, said)| Some((name.clone(), self.folder(said)?))).collect()
+        named
+            .filter_map(|(name, said)| Some((name.clone(), self.folder(said)?)))
+            .collect()
     }
 
     fn no_context(&mut self, draft: &Draft<'_>, discovered: &IndexMap<String, Folder>) {
         let title = format!("container `{}` has no context", draft.name);
-        let diagnostic = Diagnostic::error(title)
-            .at(draft.span.clone(), "no folder of this name was discovered either");
+        let diagnostic = Diagnostic::error(title).at(
+            draft.span.clone(),
+            "no folder of this name was discovered either",
+        );
         let diagnostic = match nearest(draft.name, discovered.keys().map(String::as_str)) {
-            Some(meant) => diagnostic.help(format!("did you mean `{meant}`, which was discovered?")),
+            Some(meant) => {
+                diagnostic.help(format!("did you mean `{meant}`, which was discovered?"))
+            }
             None => diagnostic,
         };
         self.error(diagnostic.help("write `context = \"path/of/its/folder\"`"));
@@ -435,8 +453,11 @@ fn naming(view: View<'_>, host: RegistryHost, span: &dyn Fn(&Said<String>) -> Sp
 }
 
 fn repository_of(naming: &Naming, name: &str) -> Result<Repository, String> {
-    let path = pattern::expand(&naming.repository, |v| (v == "name").then(|| name.to_owned()));
-    Repository::new(naming.host.clone(), &path.map_err(|e| e.to_string())?).map_err(|e| e.to_string())
+    let path = pattern::expand(&naming.repository, |v| {
+        (v == "name").then(|| name.to_owned())
+    });
+    Repository::new(naming.host.clone(), &path.map_err(|e| e.to_string())?)
+        .map_err(|e| e.to_string())
 }
 
 /// The literal beginning of the `repository` pattern and `skiff`; without a variable, `skiff` beside the repository.
@@ -452,7 +473,10 @@ fn state_repository(naming: &Naming) -> Option<Repository> {
 fn with_default(channels: Option<&[(Tag, Option<Span>)]>) -> Vec<(Tag, Option<Span>)> {
     match channels {
         Some(channels) => channels.to_vec(),
-        None => Tag::new("latest").into_iter().map(|tag| (tag, None)).collect(),
+        None => Tag::new("latest")
+            .into_iter()
+            .map(|tag| (tag, None))
+            .collect(),
     }
 }
 
@@ -462,7 +486,10 @@ fn branches(view: View<'_>) -> IndexMap<Tag, Vec<String>> {
     entries
         .filter_map(|(key, value)| {
             let branches = table.items(value)?.into_inner().into_iter();
-            Some((Tag::new(key.get_ref()).ok()?, branches.map(Spanned::into_inner).collect()))
+            Some((
+                Tag::new(key.get_ref()).ok()?,
+                branches.map(Spanned::into_inner).collect(),
+            ))
         })
         .collect()
 }

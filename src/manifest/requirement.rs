@@ -67,7 +67,10 @@ fn numbers(text: &str) -> Result<(Version, usize), String> {
         .split('.')
         .map(|part| {
             let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-            digits.then(|| part.parse().ok()).flatten().ok_or_else(wrong)
+            digits
+                .then(|| part.parse().ok())
+                .flatten()
+                .ok_or_else(wrong)
         })
         .collect::<Result<Vec<u64>, _>>()?;
     match parts[..] {
@@ -100,18 +103,39 @@ mod tests {
             (">= 0.2, <0.4", &["0.2.0", "0.3.9"], &["0.4.0", "0.1.0"]),
         ] {
             for version in yes {
-                assert_eq!(satisfied(requirement, version), Ok(true), "{requirement} {version}");
+                assert_eq!(
+                    satisfied(requirement, version),
+                    Ok(true),
+                    "{requirement} {version}"
+                );
             }
             for version in no {
-                assert_eq!(satisfied(requirement, version), Ok(false), "{requirement} {version}");
+                assert_eq!(
+                    satisfied(requirement, version),
+                    Ok(false),
+                    "{requirement} {version}"
+                );
             }
         }
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for requirement in ["", ">=", "=>1", "1.x", "*", "1.2.3.4", ">=1,", "1.2.3-rc1", "+1"] {
-            assert!(satisfied(requirement, "0.1.0").is_err(), "{requirement:?} was taken");
+        for requirement in [
+            "",
+            ">=",
+            "=>1",
+            "1.x",
+            "*",
+            "1.2.3.4",
+            ">=1,",
+            "1.2.3-rc1",
+            "+1",
+        ] {
+            assert!(
+                satisfied(requirement, "0.1.0").is_err(),
+                "{requirement:?} was taken"
+            );
         }
     }
 }

@@ -47,10 +47,7 @@ pub(super) const MANIFEST: Kind = Kind::Table(
         key("release", Kind::Table("release", RELEASE)),
         key(
             "channels",
-            Kind::Map(
-                grammar::channel,
-                &Kind::List(&Kind::Text(grammar::branch)),
-            ),
+            Kind::Map(grammar::channel, &Kind::List(&Kind::Text(grammar::branch))),
         ),
         key("builder", Kind::Table("builder", BUILDER)),
         key("cache", Kind::Table("cache", CACHE)),
@@ -90,10 +87,7 @@ const BUILDER: &[Key] = &[
 ];
 
 const CACHE: &[Key] = &[
-    key(
-        "backend",
-        Kind::OneOf(&["registry", "s3", "local", "none"]),
-    ),
+    key("backend", Kind::OneOf(&["registry", "s3", "local", "none"])),
     key("ref", Kind::Text(grammar::cache_pattern)),
     key("export", Kind::OneOf(&["channels", "always", "never"])),
     key("mounts", Kind::OneOf(&["registry", "off"])),
@@ -112,10 +106,7 @@ const CONTAINER: &[Key] = &[
     key("args", Kind::Map(grammar::variable_name, &Kind::Scalar)),
     key(
         "contexts",
-        Kind::Map(
-            grammar::variable_name,
-            &Kind::Text(grammar::named_context),
-        ),
+        Kind::Map(grammar::variable_name, &Kind::Text(grammar::named_context)),
     ),
     key("secrets", Kind::List(&Kind::Table("secret", SECRET))),
     key("ssh", TEXTS),

@@ -48,7 +48,10 @@ fn errors(files: &[&str], text: &str) -> String {
 
 /// The errors of a manifest that is good but for what follows the registry and one container.
 fn errors_of(rest: &str) -> String {
-    errors(&["train/Dockerfile"], &format!("{HEAD}{rest}\n[containers.train]\ncontext = \"train\"\n"))
+    errors(
+        &["train/Dockerfile"],
+        &format!("{HEAD}{rest}\n[containers.train]\ncontext = \"train\"\n"),
+    )
 }
 
 fn titles(diagnostics: &[Diagnostic]) -> Vec<&str> {
@@ -79,7 +82,10 @@ fn the_smallest_manifest_gets_every_default() {
     assert_eq!(train.cache_repository, train.repository);
     assert_eq!(train.cache_tag.as_str(), "buildcache");
     assert_eq!(train.platform.to_string(), "linux/amd64");
-    assert_eq!((train.profile, train.network), (Profile::Docker, Network::Default));
+    assert_eq!(
+        (train.profile, train.network),
+        (Profile::Docker, Network::Default)
+    );
     assert!(train.tags.is_empty() && train.needs.is_empty() && train.timeout.is_none());
     let pattern = &manifest.source.text[train.span.range.clone()];
     assert_eq!(pattern, "\"containers/*\"");
@@ -88,7 +94,12 @@ fn the_smallest_manifest_gets_every_default() {
 #[test]
 fn everything_that_is_built_can_be_written() {
     let (dir, manifest) = good(
-        &["c/train/docker/Dockerfile.gpu", "c/base/Dockerfile", "c/etl/Dockerfile", "libs/common/"],
+        &[
+            "c/train/docker/Dockerfile.gpu",
+            "c/base/Dockerfile",
+            "c/etl/Dockerfile",
+            "libs/common/",
+        ],
         r#"
 version = 1
 required_version = ">=0.1, <1"
@@ -140,7 +151,12 @@ dockerfile = "docker/Dockerfile.gpu"
     assert_eq!(names, ["train", "train-cpu", "base", "etl"]);
     assert!(manifest.registry.plain_http);
     assert_eq!(manifest.state.path(), "team/skiff");
-    let channels: Vec<_> = manifest.channels.iter().flatten().map(|(t, b)| (t.as_str(), b.len())).collect();
+    let channels: Vec<_> = manifest
+        .channels
+        .iter()
+        .flatten()
+        .map(|(t, b)| (t.as_str(), b.len()))
+        .collect();
     assert_eq!(channels, [("latest", 2), ("next", 0)]);
     let train = &manifest.containers["train"];
     assert_eq!(train.context, root.join("c/train"));
@@ -150,15 +166,25 @@ dockerfile = "docker/Dockerfile.gpu"
     assert_eq!(train.contexts["common"], root.join("libs/common"));
     assert_eq!(train.platform.to_string(), "linux/arm64/v8");
     assert_eq!(train.timeout, Some(std::time::Duration::from_secs(5400)));
-    assert_eq!((train.profile, train.network), (Profile::Lambda, Network::None));
+    assert_eq!(
+        (train.profile, train.network),
+        (Profile::Lambda, Network::None)
+    );
     assert!(train.tags.is_empty());
     assert_eq!(train.cache_repository.to_string(), "cache.local/team");
     assert_eq!(train.cache_tag.as_str(), "train-cache");
     assert_eq!(&manifest.source.text[train.span.range.clone()], "train");
     let cpu = &manifest.containers["train-cpu"];
-    assert_eq!((&cpu.context, &cpu.needs), (&train.context, &vec!["base".to_owned()]));
+    assert_eq!(
+        (&cpu.context, &cpu.needs),
+        (&train.context, &vec!["base".to_owned()])
+    );
     assert_eq!(cpu.tags, ["{timestamp}", "{name}-{short_sha}"]);
-    assert_eq!(manifest.containers["base"].needs, Vec::<String>::new(), "base does not need itself");
+    assert_eq!(
+        manifest.containers["base"].needs,
+        Vec::<String>::new(),
+        "base does not need itself"
+    );
     assert_eq!(manifest.containers["etl"].profile, Profile::Sagemaker);
 }
 
@@ -279,7 +305,11 @@ fn every_not_built_entry_is_a_place_of_the_schema() {
     let mut places = Vec::new();
     all_places(&MANIFEST, "", &mut places);
     for entry in not_built::TABLE {
-        assert!(places.iter().any(|p| p == entry.place), "{} is no key", entry.place);
+        assert!(
+            places.iter().any(|p| p == entry.place),
+            "{} is no key",
+            entry.place
+        );
     }
 }
 
@@ -333,7 +363,9 @@ fn a_context_may_be_absolute_or_outside() {
     let dir = repository(&["repo/containers.toml"]);
     std::os::unix::fs::symlink(outside.path().join("x"), dir.path().join("link")).unwrap();
     let absolute = outside.path().join("x").display().to_string();
-    let text = format!("{HEAD}[containers.a]\ncontext = \"{absolute}\"\n[containers.b]\ncontext = \"../link\"\n");
+    let text = format!(
+        "{HEAD}[containers.a]\ncontext = \"{absolute}\"\n[containers.b]\ncontext = \"../link\"\n"
+    );
     let (manifest, _) = load_in(&dir.path().join("repo"), &text).unwrap();
     let real = std::fs::canonicalize(outside.path().join("x")).unwrap();
     assert_eq!(manifest.containers["a"].context, real);
@@ -357,14 +389,24 @@ fn one_container_may_have_a_repository_without_name() {
     let text = format!("{HEAD}repository = \"team/app\"\n[containers.a]\ncontext = \"a\"\n");
     let (_dir, manifest) = good(&["a/Dockerfile"], &text);
     let a = &manifest.containers["a"];
-    assert_eq!((a.repository.path(), a.cache_tag.as_str()), ("team/app", "buildcache-a"));
+    assert_eq!(
+        (a.repository.path(), a.cache_tag.as_str()),
+        ("team/app", "buildcache-a")
+    );
     assert_eq!(manifest.state.path(), "team/skiff");
 }
 
 #[test]
 fn circles_are_named() {
-    let files = ["a/Dockerfile", "b/Dockerfile", "c/Dockerfile", "d/Dockerfile"];
-    let text = format!("{HEAD}[discover]\nroots = [\"*\"]\n[containers.a]\nneeds = [\"b\"]\n[containers.b]\nneeds = [\"d\", \"c\"]\n[containers.c]\nneeds = [\"a\"]\n");
+    let files = [
+        "a/Dockerfile",
+        "b/Dockerfile",
+        "c/Dockerfile",
+        "d/Dockerfile",
+    ];
+    let text = format!(
+        "{HEAD}[discover]\nroots = [\"*\"]\n[containers.a]\nneeds = [\"b\"]\n[containers.b]\nneeds = [\"d\", \"c\"]\n[containers.c]\nneeds = [\"a\"]\n"
+    );
     insta::assert_snapshot!(errors(&files, &text), @"");
 }
 
@@ -377,7 +419,10 @@ fn a_manifest_without_containers_says_how_to_have_some() {
 #[test]
 fn an_empty_file_and_a_byte_order_mark_are_no_riddles() {
     insta::assert_snapshot!(errors(&[], ""), @"");
-    let (_dir, manifest) = good(&["containers/a/Dockerfile"], &format!("\u{feff}{}", find::MINIMAL));
+    let (_dir, manifest) = good(
+        &["containers/a/Dockerfile"],
+        &format!("\u{feff}{}", find::MINIMAL),
+    );
     assert_eq!(manifest.containers.len(), 1);
 }
 
@@ -403,7 +448,10 @@ fn thousands_of_errors_are_cut() {
     let text = (0..5_000).fold(HEAD.to_owned(), |text, n| format!("{text}x{n} = 1\n"));
     let diagnostics = load_in(repository(&[]).path(), &text).unwrap_err();
     assert_eq!(diagnostics.len(), MAX_SHOWN + 1);
-    assert_eq!(diagnostics[MAX_SHOWN].title, "and 4901 more errors and warnings");
+    assert_eq!(
+        diagnostics[MAX_SHOWN].title,
+        "and 4901 more errors and warnings"
+    );
 }
 
 /// Each fixed key with the table that it stands in.
@@ -413,12 +461,16 @@ fn fixed_keys() -> Vec<(&'static str, &'static str)> {
     };
     let inner = |key: &'static Key| match &key.kind {
         Kind::Table(_, keys) => keys.iter().map(|k| (key.name, k.name)).collect(),
-        Kind::Map(_, Kind::Table(_, keys)) => {
-            keys.iter().map(|k| ("containers.x", k.name)).collect::<Vec<_>>()
-        }
+        Kind::Map(_, Kind::Table(_, keys)) => keys
+            .iter()
+            .map(|k| ("containers.x", k.name))
+            .collect::<Vec<_>>(),
         _ => vec![],
     };
-    top.iter().map(|k| ("", k.name)).chain(top.iter().flat_map(inner)).collect()
+    top.iter()
+        .map(|k| ("", k.name))
+        .chain(top.iter().flat_map(inner))
+        .collect()
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -48,7 +48,11 @@ pub(crate) fn decide(
 ) -> ChannelDecision {
     let by_branch = by_branch(channels, latest, sources);
     let channel_branch = by_branch.as_ref().is_ok_and(|moves| !moves.is_empty());
-    let decision = |moves: Vec<Tag>, reason: String| ChannelDecision { moves, reason, channel_branch };
+    let decision = |moves: Vec<Tag>, reason: String| ChannelDecision {
+        moves,
+        reason,
+        channel_branch,
+    };
     if request.no_promote {
         return decision(vec![], "no channel moves: not asked to promote".into());
     }
@@ -57,14 +61,19 @@ pub(crate) fn decide(
             0 => String::new(),
             n => format!(" and {n} more"),
         };
-        let reason = format!("no channel moves: uncommitted changes ({first}{more}); --allow-dirty moves them anyway");
+        let reason = format!(
+            "no channel moves: uncommitted changes ({first}{more}); --allow-dirty moves them anyway"
+        );
         return decision(vec![], reason);
     }
     if let Some(channel) = &request.channel {
         return decision(vec![channel.clone()], format!("{channel} moves: --channel"));
     }
     match by_branch {
-        Err(reason) => decision(vec![], format!("no channel moves: {reason}; --channel NAME moves one anyway")),
+        Err(reason) => decision(
+            vec![],
+            format!("no channel moves: {reason}; --channel NAME moves one anyway"),
+        ),
         Ok(moves) => {
             let names = moves.iter().map(Tag::as_str).collect::<Vec<_>>().join(", ");
             let why = match &sources.branch {
@@ -86,19 +95,31 @@ fn by_branch(
         return Err(format!("pull request {name}"));
     }
     let Some(commit) = &sources.commit else {
-        return Ok(channels.map_or_else(|| vec![latest.clone()], |channels| channels.keys().cloned().collect()));
+        return Ok(channels.map_or_else(
+            || vec![latest.clone()],
+            |channels| channels.keys().cloned().collect(),
+        ));
     };
     let Some(branch) = &sources.branch else {
-        return Err(format!("commit {} is on no branch (detached head)", &commit[..commit.len().min(12)]));
+        return Err(format!(
+            "commit {} is on no branch (detached head)",
+            &commit[..commit.len().min(12)]
+        ));
     };
     let moves: Vec<Tag> = match channels {
-        Some(channels) => {
-            channels.iter().filter(|(_, branches)| branches.contains(branch)).map(|(tag, _)| tag.clone()).collect()
-        }
+        Some(channels) => channels
+            .iter()
+            .filter(|(_, branches)| branches.contains(branch))
+            .map(|(tag, _)| tag.clone())
+            .collect(),
         None if sources.default_branch.as_ref() == Some(branch) => vec![latest.clone()],
         None => vec![],
     };
-    if moves.is_empty() { Err(format!("branch {branch} has no channel")) } else { Ok(moves) }
+    if moves.is_empty() {
+        Err(format!("branch {branch} has no channel"))
+    } else {
+        Ok(moves)
+    }
 }
 
 #[cfg(test)]
@@ -116,31 +137,63 @@ mod tests {
 
     fn reason(channels: Option<&str>, sources: &Sources, request: &ChannelRequest) -> String {
         let latest = Tag::new("latest").unwrap();
-        let channels = channels.map(|branch| IndexMap::from([(latest.clone(), vec![branch.to_owned()])]));
+        let channels =
+            channels.map(|branch| IndexMap::from([(latest.clone(), vec![branch.to_owned()])]));
         let decision = decide(channels.as_ref(), &latest, sources, request);
-        assert_eq!(decision.moves.is_empty(), decision.reason.starts_with("no channel moves"), "{}", decision.reason);
+        assert_eq!(
+            decision.moves.is_empty(),
+            decision.reason.starts_with("no channel moves"),
+            "{}",
+            decision.reason
+        );
         decision.reason
     }
 
     #[test]
     fn each_rule_decides_and_says_why() {
         let asked = ChannelRequest::default;
-        let dirty = Sources { uncommitted: vec!["a.py".into(), "b.py".into()], ..on("main") };
-        let detached = Sources { branch: None, ..on("main") };
-        let pull_request = Sources { pull_request: Some("#12".into()), ..on("main") };
-        let stable = ChannelRequest { channel: Some(Tag::new("stable").unwrap()), ..asked() };
+        let dirty = Sources {
+            uncommitted: vec!["a.py".into(), "b.py".into()],
+            ..on("main")
+        };
+        let detached = Sources {
+            branch: None,
+            ..on("main")
+        };
+        let pull_request = Sources {
+            pull_request: Some("#12".into()),
+            ..on("main")
+        };
+        let stable = ChannelRequest {
+            channel: Some(Tag::new("stable").unwrap()),
+            ..asked()
+        };
         let cases = [
             reason(None, &on("main"), &asked()),
             reason(None, &on("feature"), &asked()),
             reason(Some("release"), &on("release"), &asked()),
             reason(Some("release"), &on("main"), &asked()),
             reason(None, &dirty, &asked()),
-            reason(None, &dirty, &ChannelRequest { allow_dirty: true, ..asked() }),
+            reason(
+                None,
+                &dirty,
+                &ChannelRequest {
+                    allow_dirty: true,
+                    ..asked()
+                },
+            ),
             reason(None, &detached, &asked()),
             reason(None, &pull_request, &asked()),
             reason(None, &on("feature"), &stable),
             reason(None, &Sources::default(), &asked()),
-            reason(None, &on("main"), &ChannelRequest { no_promote: true, ..asked() }),
+            reason(
+                None,
+                &on("main"),
+                &ChannelRequest {
+                    no_promote: true,
+                    ..asked()
+                },
+            ),
         ];
         insta::assert_snapshot!(cases.join("\n"), @r"
         latest moves: branch main

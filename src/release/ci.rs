@@ -21,8 +21,11 @@ fn github(sources: &mut Sources, environment: &Environment) {
     let reference = environment.get("GITHUB_REF").unwrap_or_default();
     if event.starts_with("pull_request") {
         // `refs/pull/12/merge`; `pull_request_target` runs on the base branch, and is a pull request all the same.
-        let number = reference.strip_prefix("refs/pull/").and_then(|rest| rest.split('/').next());
-        sources.pull_request = Some(number.map_or_else(|| event.to_owned(), |number| format!("#{number}")));
+        let number = reference
+            .strip_prefix("refs/pull/")
+            .and_then(|rest| rest.split('/').next());
+        sources.pull_request =
+            Some(number.map_or_else(|| event.to_owned(), |number| format!("#{number}")));
     }
     if let Some(branch) = reference.strip_prefix("refs/heads/") {
         sources.branch = Some(branch.to_owned());
@@ -30,13 +33,26 @@ fn github(sources: &mut Sources, environment: &Environment) {
 }
 
 fn codebuild(sources: &mut Sources, environment: &Environment) {
-    let event = environment.get("CODEBUILD_WEBHOOK_EVENT").unwrap_or_default();
-    let version = environment.get("CODEBUILD_SOURCE_VERSION").unwrap_or_default();
+    let event = environment
+        .get("CODEBUILD_WEBHOOK_EVENT")
+        .unwrap_or_default();
+    let version = environment
+        .get("CODEBUILD_SOURCE_VERSION")
+        .unwrap_or_default();
     if event.starts_with("PULL_REQUEST") && event != "PULL_REQUEST_MERGED" {
-        sources.pull_request = Some(version.strip_prefix("pr/").map_or_else(|| event.to_owned(), |n| format!("#{n}")));
+        sources.pull_request = Some(
+            version
+                .strip_prefix("pr/")
+                .map_or_else(|| event.to_owned(), |n| format!("#{n}")),
+        );
     }
-    let head = environment.get("CODEBUILD_WEBHOOK_HEAD_REF").unwrap_or_default();
-    if let Some(branch) = head.strip_prefix("refs/heads/").or_else(|| version.strip_prefix("refs/heads/")) {
+    let head = environment
+        .get("CODEBUILD_WEBHOOK_HEAD_REF")
+        .unwrap_or_default();
+    if let Some(branch) = head
+        .strip_prefix("refs/heads/")
+        .or_else(|| version.strip_prefix("refs/heads/"))
+    {
         sources.branch = Some(branch.to_owned());
     }
 }
@@ -47,7 +63,10 @@ mod tests {
 
     fn sources(variables: &[(&str, &str)]) -> (Option<String>, Option<String>) {
         let environment = Environment {
-            variables: variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            variables: variables
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect(),
             directory: "/".into(),
             stdout_is_terminal: false,
             stderr_is_terminal: false,
@@ -60,10 +79,20 @@ mod tests {
     #[test]
     fn github_names_branch_and_pull_request() {
         let event = |name, reference| {
-            sources(&[("GITHUB_ACTIONS", "true"), ("GITHUB_EVENT_NAME", name), ("GITHUB_REF", reference)])
+            sources(&[
+                ("GITHUB_ACTIONS", "true"),
+                ("GITHUB_EVENT_NAME", name),
+                ("GITHUB_REF", reference),
+            ])
         };
-        assert_eq!(event("push", "refs/heads/main"), (Some("main".into()), None));
-        assert_eq!(event("pull_request", "refs/pull/12/merge"), (None, Some("#12".into())));
+        assert_eq!(
+            event("push", "refs/heads/main"),
+            (Some("main".into()), None)
+        );
+        assert_eq!(
+            event("pull_request", "refs/pull/12/merge"),
+            (None, Some("#12".into()))
+        );
         assert_eq!(
             event("pull_request_target", "refs/heads/main"),
             (Some("main".into()), Some("pull_request_target".into()))
@@ -73,10 +102,17 @@ mod tests {
 
     #[test]
     fn codebuild_names_branch_and_pull_request() {
-        let build = |more: &[(&str, &str)]| sources(&[&[("CODEBUILD_BUILD_ID", "x:1")], more].concat());
-        let push = [("CODEBUILD_WEBHOOK_EVENT", "PUSH"), ("CODEBUILD_WEBHOOK_HEAD_REF", "refs/heads/main")];
+        let build =
+            |more: &[(&str, &str)]| sources(&[&[("CODEBUILD_BUILD_ID", "x:1")], more].concat());
+        let push = [
+            ("CODEBUILD_WEBHOOK_EVENT", "PUSH"),
+            ("CODEBUILD_WEBHOOK_HEAD_REF", "refs/heads/main"),
+        ];
         assert_eq!(build(&push), (Some("main".into()), None));
-        let pull = [("CODEBUILD_WEBHOOK_EVENT", "PULL_REQUEST_CREATED"), ("CODEBUILD_SOURCE_VERSION", "pr/7")];
+        let pull = [
+            ("CODEBUILD_WEBHOOK_EVENT", "PULL_REQUEST_CREATED"),
+            ("CODEBUILD_SOURCE_VERSION", "pr/7"),
+        ];
         assert_eq!(build(&pull), (None, Some("#7".into())));
     }
 }

@@ -20,11 +20,17 @@ pub(crate) struct Move {
 
 /// Sets all of them, a few at a time; returns those that could not be set. Every one is tried: a set that is mixed for
 /// a while is mended by the next run, one that is left half-way on purpose is not.
-pub(crate) async fn set_tags(moves: Vec<Move>, registry: &Client, events: &Events) -> Vec<(Move, RegistryError)> {
+pub(crate) async fn set_tags(
+    moves: Vec<Move>,
+    registry: &Client,
+    events: &Events,
+) -> Vec<(Move, RegistryError)> {
     /// Well within what one registry host is asked at once.
     const AT_ONCE: usize = 4;
     let work = futures_util::stream::iter(moves.into_iter().map(|asked| async move {
-        let result = registry.put_manifest(&asked.repository.tag(&asked.tag), &asked.manifest).await;
+        let result = registry
+            .put_manifest(&asked.repository.tag(&asked.tag), &asked.manifest)
+            .await;
         (asked, result)
     }));
     let mut done = std::pin::pin!(futures_util::StreamExt::buffer_unordered(work, AT_ONCE));
@@ -33,8 +39,16 @@ pub(crate) async fn set_tags(moves: Vec<Move>, registry: &Client, events: &Event
         match result {
             Ok(_) => {
                 let digest = asked.digest.to_string();
-                let (container, tag, channel) = (asked.container, asked.tag.to_string(), asked.channel);
-                events.send(EventKind::Tagged { container, tag, digest, channel }).await;
+                let (container, tag, channel) =
+                    (asked.container, asked.tag.to_string(), asked.channel);
+                events
+                    .send(EventKind::Tagged {
+                        container,
+                        tag,
+                        digest,
+                        channel,
+                    })
+                    .await;
             }
             Err(error) => failed.push((asked, error)),
         }

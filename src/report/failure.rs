@@ -10,13 +10,18 @@ pub(crate) fn render(container: &str, failure: &Failure, color: bool) -> String 
     let mut diagnostic = Diagnostic::error(format!("{container}: {}", failure.message));
     if let Some(location) = &failure.location {
         let source = SourceText::new(&location.file, &location.text);
-        let range = source.line_range(location.first_line).start..source.line_range(location.last_line).end;
+        let range =
+            source.line_range(location.first_line).start..source.line_range(location.last_line).end;
         diagnostic = diagnostic.at(Span::new(&source, range), "");
     }
     diagnostic.helps.clone_from(&failure.helps);
     let mut text = human::render(&[diagnostic], color);
     if !failure.log.is_empty() {
-        let step = failure.step.as_deref().and_then(|name| name.lines().next()).unwrap_or("the step");
+        let step = failure
+            .step
+            .as_deref()
+            .and_then(|name| name.lines().next())
+            .unwrap_or("the step");
         let skipped = failure.log.len().saturating_sub(SHOWN_LINES);
         text.push_str(&format!("\nlast lines of {step}:"));
         for line in &failure.log[skipped..] {

@@ -47,9 +47,12 @@ pub(crate) fn spawn(
                     output.out(&line);
                 }
                 if let Some(open) = &mut file {
-                    let written = writeln!(open, "{line}").and_then(|()| flush_when_idle(open, &events));
+                    let written =
+                        writeln!(open, "{line}").and_then(|()| flush_when_idle(open, &events));
                     if let Err(error) = written {
-                        output.err(&format!("warning: the events file is not written any more: {error}"));
+                        output.err(&format!(
+                            "warning: the events file is not written any more: {error}"
+                        ));
                         file = None;
                     }
                 }
@@ -66,6 +69,13 @@ pub(crate) fn spawn(
 }
 
 /// Readers of the file see what happened as soon as nothing more is waiting.
-fn flush_when_idle(file: &mut BufWriter<File>, events: &mpsc::Receiver<Event>) -> std::io::Result<()> {
-    if events.is_empty() { file.flush() } else { Ok(()) }
+fn flush_when_idle(
+    file: &mut BufWriter<File>,
+    events: &mpsc::Receiver<Event>,
+) -> std::io::Result<()> {
+    if events.is_empty() {
+        file.flush()
+    } else {
+        Ok(())
+    }
 }

@@ -14,7 +14,10 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(color: bool) -> Self {
-        Self { lock: Arc::default(), color }
+        Self {
+            lock: Arc::default(),
+            color,
+        }
     }
 
     /// A line, or several, to stdout.
@@ -43,7 +46,11 @@ pub(crate) fn seconds(seconds: f64) -> String {
     if seconds < 59.95 {
         return format!("{seconds:.1}s");
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and far below 2^64")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive and far below 2^64"
+    )]
     let whole = seconds.round() as u64;
     if whole < 3600 {
         format!("{}m{:02}s", whole / 60, whole % 60)
@@ -55,10 +62,20 @@ pub(crate) fn seconds(seconds: f64) -> String {
 /// Rows as a table: columns padded to their widest cell, two spaces between, nothing after the last.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widest = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|cell: &String| cell.chars().count()).max().unwrap_or(0);
+    let widest = |column: usize| {
+        rows.iter()
+            .filter_map(|r| r.get(column))
+            .map(|cell: &String| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns).map(widest).collect();
     let line = |row: &Vec<String>| {
-        let padded: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let padded: Vec<_> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         padded.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -70,13 +87,17 @@ mod tests {
 
     #[test]
     fn durations_are_short() {
-        let shown: Vec<_> = [0.04, 12.34, 59.97, 185.2, 3720.0].into_iter().map(seconds).collect();
+        let shown: Vec<_> = [0.04, 12.34, 59.97, 185.2, 3720.0]
+            .into_iter()
+            .map(seconds)
+            .collect();
         assert_eq!(shown, ["0.0s", "12.3s", "1m00s", "3m05s", "1h02m"]);
     }
 
     #[test]
     fn tables_are_aligned() {
-        let rows = [["A", "BB"], ["long", ""], ["x", "y"]].map(|row| row.map(str::to_owned).to_vec());
+        let rows =
+            [["A", "BB"], ["long", ""], ["x", "y"]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(table(&rows), "A     BB\nlong\nx     y");
     }
 }

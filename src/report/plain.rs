@@ -22,31 +22,81 @@ impl Plain {
     /// The lines that this event is worth.
     pub(super) fn lines(&mut self, event: &Event) -> Vec<String> {
         match &event.kind {
-            EventKind::RunStarted { skiff, release, builder, jobs, containers, .. } => {
+            EventKind::RunStarted {
+                skiff,
+                release,
+                builder,
+                jobs,
+                containers,
+                ..
+            } => {
                 self.started = Some(event.time);
-                self.width = containers.iter().map(|c| c.container.chars().count()).max().unwrap_or(0);
+                self.width = containers
+                    .iter()
+                    .map(|c| c.container.chars().count())
+                    .max()
+                    .unwrap_or(0);
                 let count = containers.len();
-                vec![format!("skiff {skiff}: release {release}, {count} containers, {jobs} at a time, {builder}")]
+                vec![format!(
+                    "skiff {skiff}: release {release}, {count} containers, {jobs} at a time, {builder}"
+                )]
             }
             EventKind::Warning { container, message } => {
-                vec![format!("warning: {}{message}", container.as_ref().map_or(String::new(), |c| format!("{c}: ")))]
+                vec![format!(
+                    "warning: {}{message}",
+                    container
+                        .as_ref()
+                        .map_or(String::new(), |c| format!("{c}: "))
+                )]
             }
-            EventKind::Note { container: None, message } => vec![message.clone()],
-            EventKind::Note { container: Some(container), message } => vec![self.line(event, container, message)],
-            EventKind::ContainerStarted { container } => vec![self.line(event, container, "started")],
-            EventKind::StepStarted { container, step, name } if is_instruction(name) => {
+            EventKind::Note {
+                container: None,
+                message,
+            } => vec![message.clone()],
+            EventKind::Note {
+                container: Some(container),
+                message,
+            } => vec![self.line(event, container, message)],
+            EventKind::ContainerStarted { container } => {
+                vec![self.line(event, container, "started")]
+            }
+            EventKind::StepStarted {
+                container,
+                step,
+                name,
+            } if is_instruction(name) => {
                 vec![self.line(event, container, &format!("#{step} {}", one_line(name)))]
             }
-            EventKind::StepLog { container, step, stream, line } => {
-                let mark = if *stream == LogStream::Stderr { '!' } else { '|' };
+            EventKind::StepLog {
+                container,
+                step,
+                stream,
+                line,
+            } => {
+                let mark = if *stream == LogStream::Stderr {
+                    '!'
+                } else {
+                    '|'
+                };
                 vec![self.line(event, container, &format!("#{step} {mark} {line}"))]
             }
-            EventKind::StepFinished { container, step, name, cached, seconds: took, error } => {
+            EventKind::StepFinished {
+                container,
+                step,
+                name,
+                cached,
+                seconds: took,
+                error,
+            } => {
                 let end = match (error, cached) {
                     (Some(error), _) => format!("#{step} failed: {error}"),
                     (None, true) => format!("#{step} cached"),
-                    (None, false) if is_instruction(name) => format!("#{step} done in {}", seconds(*took)),
-                    (None, false) if *took >= WORTH_A_LINE => format!("#{step} {name} {}", seconds(*took)),
+                    (None, false) if is_instruction(name) => {
+                        format!("#{step} done in {}", seconds(*took))
+                    }
+                    (None, false) if *took >= WORTH_A_LINE => {
+                        format!("#{step} {name} {}", seconds(*took))
+                    }
                     (None, false) => return vec![],
                 };
                 vec![self.line(event, container, &end)]
@@ -54,30 +104,64 @@ impl Plain {
             EventKind::ContainerVerified { container, image } => {
                 vec![self.line(event, container, &format!("pushed and verified {image}"))]
             }
-            EventKind::ContainerFinished { container, status, cached_steps, total_steps, seconds: took, failure, .. } => {
+            EventKind::ContainerFinished {
+                container,
+                status,
+                cached_steps,
+                total_steps,
+                seconds: took,
+                failure,
+                ..
+            } => {
                 let end = match (status, failure) {
                     (ContainerStatus::Built, _) => {
-                        format!("built in {}, {cached_steps} of {total_steps} steps cached", seconds(*took))
+                        format!(
+                            "built in {}, {cached_steps} of {total_steps} steps cached",
+                            seconds(*took)
+                        )
                     }
-                    (ContainerStatus::Failed, Some(failure)) => format!("failed: {}", failure.message),
+                    (ContainerStatus::Failed, Some(failure)) => {
+                        format!("failed: {}", failure.message)
+                    }
                     (_, Some(failure)) => format!("cancelled: {}", failure.message),
                     (_, None) => "cancelled".to_owned(),
                 };
                 vec![self.line(event, container, &end)]
             }
-            EventKind::Tagged { container, tag, digest, .. } => {
+            EventKind::Tagged {
+                container,
+                tag,
+                digest,
+                ..
+            } => {
                 vec![self.line(event, container, &format!("{tag} is {digest}"))]
             }
-            EventKind::CacheExported { container, reference, seconds: took } => {
-                vec![self.line(event, container, &format!("cache exported to {reference} in {}", seconds(*took)))]
+            EventKind::CacheExported {
+                container,
+                reference,
+                seconds: took,
+            } => {
+                vec![self.line(
+                    event,
+                    container,
+                    &format!("cache exported to {reference} in {}", seconds(*took)),
+                )]
             }
-            EventKind::StepStarted { .. } | EventKind::StepProgress { .. } | EventKind::RunFinished { .. } => vec![],
+            EventKind::StepStarted { .. }
+            | EventKind::StepProgress { .. }
+            | EventKind::RunFinished { .. } => vec![],
         }
     }
 
     fn line(&self, event: &Event, container: &str, text: &str) -> String {
-        let since = self.started.map_or(0.0, |started| event.time.duration_since(started).as_secs_f64());
-        format!("{:>7} {container:width$} {text}", seconds(since), width = self.width)
+        let since = self.started.map_or(0.0, |started| {
+            event.time.duration_since(started).as_secs_f64()
+        });
+        format!(
+            "{:>7} {container:width$} {text}",
+            seconds(since),
+            width = self.width
+        )
     }
 }
 
@@ -105,14 +189,15 @@ mod tests {
             waits_for: vec![],
             reason: "all".into(),
         };
-        let finished = |step, name: &str, cached, seconds, error: Option<&str>| EventKind::StepFinished {
-            container: train(),
-            step,
-            name: name.into(),
-            cached,
-            seconds,
-            error: error.map(str::to_owned),
-        };
+        let finished =
+            |step, name: &str, cached, seconds, error: Option<&str>| EventKind::StepFinished {
+                container: train(),
+                step,
+                name: name.into(),
+                cached,
+                seconds,
+                error: error.map(str::to_owned),
+            };
         let kinds = [
             EventKind::RunStarted {
                 format: 1,
@@ -124,12 +209,24 @@ mod tests {
             },
             EventKind::ContainerStarted { container: train() },
             finished(1, "[internal] load build definition", false, 0.1, None),
-            EventKind::StepStarted { container: train(), step: 2, name: "[1/2] RUN make\nmore".into() },
-            EventKind::StepLog { container: train(), step: 2, stream: LogStream::Stderr, line: "cc a.c".into() },
+            EventKind::StepStarted {
+                container: train(),
+                step: 2,
+                name: "[1/2] RUN make\nmore".into(),
+            },
+            EventKind::StepLog {
+                container: train(),
+                step: 2,
+                stream: LogStream::Stderr,
+                line: "cc a.c".into(),
+            },
             finished(2, "[1/2] RUN make\nmore", false, 3.0, None),
             finished(3, "[2/2] COPY . .", true, 0.0, None),
             finished(4, "exporting to image", false, 2.0, None),
-            EventKind::Warning { container: Some(train()), message: "no cache".into() },
+            EventKind::Warning {
+                container: Some(train()),
+                message: "no cache".into(),
+            },
         ];
         let mut plain = Plain::default();
         let mut time: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();

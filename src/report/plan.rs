@@ -4,13 +4,29 @@ use super::output::table;
 use crate::plan::Plan;
 
 pub(crate) fn render(plan: &Plan) -> String {
-    let header = ["CONTAINER", "IMAGE", "AFTER", "WHY"].map(str::to_owned).to_vec();
+    let header = ["CONTAINER", "IMAGE", "AFTER", "WHY"]
+        .map(str::to_owned)
+        .to_vec();
     let rows = plan.containers.iter().map(|(name, planned)| {
-        let after = if planned.parents.is_empty() { "-".into() } else { planned.parents.join(", ") };
-        vec![name.clone(), planned.container.repository.tag(&planned.tag).to_string(), after, planned.reason.clone()]
+        let after = if planned.parents.is_empty() {
+            "-".into()
+        } else {
+            planned.parents.join(", ")
+        };
+        vec![
+            name.clone(),
+            planned.container.repository.tag(&planned.tag).to_string(),
+            after,
+            planned.reason.clone(),
+        ]
     });
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    let mut text = format!("{}\n\nrelease {}; {}", table(&rows), plan.release, plan.channels.reason);
+    let mut text = format!(
+        "{}\n\nrelease {}; {}",
+        table(&rows),
+        plan.release,
+        plan.channels.reason
+    );
     if !plan.outdated.is_empty() {
         text.push_str("\nnot in the run though a parent of theirs is: ");
         text.push_str(&plan.outdated.join(", "));

@@ -6,7 +6,9 @@ use crate::plan::Plan;
 
 /// The table, one row a container.
 pub(crate) fn rows(outcome: &RunOutcome) -> String {
-    let header = ["CONTAINER", "STATUS", "DIGEST", "TAGS", "CACHED", "TIME"].map(str::to_owned).to_vec();
+    let header = ["CONTAINER", "STATUS", "DIGEST", "TAGS", "CACHED", "TIME"]
+        .map(str::to_owned)
+        .to_vec();
     let row = |(name, container): (&String, &crate::engine::outcome::ContainerOutcome)| {
         let status = match container.status {
             ContainerStatus::Built => "built",
@@ -16,23 +18,36 @@ pub(crate) fn rows(outcome: &RunOutcome) -> String {
         vec![
             name.clone(),
             status.to_owned(),
-            container.digest.as_ref().map_or("-".into(), |digest| digest.short().to_owned()),
+            container
+                .digest
+                .as_ref()
+                .map_or("-".into(), |digest| digest.short().to_owned()),
             match container.tags.as_slice() {
                 [] => "-".into(),
-                tags => tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                tags => tags
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
             },
             format!("{}/{}", container.cached_steps, container.total_steps),
             seconds(container.seconds),
         ]
     };
-    let rows: Vec<_> = std::iter::once(header).chain(outcome.containers.iter().map(row)).collect();
+    let rows: Vec<_> = std::iter::once(header)
+        .chain(outcome.containers.iter().map(row))
+        .collect();
     table(&rows)
 }
 
 /// The last lines: what stands where, whether a retry is safe, the next command.
 pub(crate) fn footer(outcome: &RunOutcome, plan: &Plan) -> String {
     let took = seconds(outcome.seconds);
-    let built = outcome.containers.values().filter(|c| c.status == ContainerStatus::Built).count();
+    let built = outcome
+        .containers
+        .values()
+        .filter(|c| c.status == ContainerStatus::Built)
+        .count();
     let all = outcome.containers.len();
     let retry = "running the same command again is safe";
     if outcome.interrupted {
@@ -48,12 +63,27 @@ pub(crate) fn footer(outcome: &RunOutcome, plan: &Plan) -> String {
     }
     match &outcome.promotion {
         Promotion::Done => {
-            let channels = plan.channels.moves.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            format!("done in {took}: {all} built, release {}, {channels} moved for the whole set", plan.release)
+            let channels = plan
+                .channels
+                .moves
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ");
+            format!(
+                "done in {took}: {all} built, release {}, {channels} moved for the whole set",
+                plan.release
+            )
         }
-        Promotion::NotDue(reason) => format!("done in {took}: {all} built, release {}; {reason}", plan.release),
+        Promotion::NotDue(reason) => format!(
+            "done in {took}: {all} built, release {}; {reason}",
+            plan.release
+        ),
         Promotion::Failed(tags) => {
-            let mut text = format!("built and pushed as {} in {took}, but not every tag could be set:", plan.release);
+            let mut text = format!(
+                "built and pushed as {} in {took}, but not every tag could be set:",
+                plan.release
+            );
             for tag in tags {
                 text.push_str("\n  ");
                 text.push_str(tag);

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::Auth;
 use bollard_buildkit_proto::moby::filesync::v1::{
-    CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
-    GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
+    CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse,
+    GetTokenAuthorityRequest, GetTokenAuthorityResponse, VerifyTokenAuthorityRequest,
+    VerifyTokenAuthorityResponse,
 };
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
@@ -24,7 +25,10 @@ pub(crate) struct AuthService {
 
 impl AuthService {
     pub(crate) fn new(sources: CredentialSources) -> Self {
-        Self { sources, found: Arc::default() }
+        Self {
+            sources,
+            found: Arc::default(),
+        }
     }
 }
 
@@ -33,10 +37,18 @@ const DOCKER_HUB_API: &str = "registry-1.docker.io";
 
 #[tonic::async_trait]
 impl Auth for AuthService {
-    async fn credentials(&self, request: Request<CredentialsRequest>) -> Result<Response<CredentialsResponse>, Status> {
+    async fn credentials(
+        &self,
+        request: Request<CredentialsRequest>,
+    ) -> Result<Response<CredentialsResponse>, Status> {
         let host = request.into_inner().host;
-        let host = if host == DOCKER_HUB_API { "docker.io" } else { &host };
-        let host = RegistryHost::new(host).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let host = if host == DOCKER_HUB_API {
+            "docker.io"
+        } else {
+            &host
+        };
+        let host =
+            RegistryHost::new(host).map_err(|error| Status::invalid_argument(error.to_string()))?;
         // The lock is held over the look-up: containers that start together ask a credential helper once.
         let mut found = self.found.lock().await;
         let credentials = if let Some(known) = found.get(&host) {
@@ -47,16 +59,20 @@ impl Auth for AuthService {
             found.insert(host, asked.clone());
             asked
         };
-        Ok(Response::new(match credentials.map(|credentials| credentials.login) {
-            None => CredentialsResponse::default(),
-            Some(Login::Password { username, password }) => {
-                CredentialsResponse { username, secret: password.expose().to_owned() }
-            }
-            // An empty user name tells BuildKit that the secret is a refresh token.
-            Some(Login::IdentityToken(token)) => {
-                CredentialsResponse { username: String::new(), secret: token.expose().to_owned() }
-            }
-        }))
+        Ok(Response::new(
+            match credentials.map(|credentials| credentials.login) {
+                None => CredentialsResponse::default(),
+                Some(Login::Password { username, password }) => CredentialsResponse {
+                    username,
+                    secret: password.expose().to_owned(),
+                },
+                // An empty user name tells BuildKit that the secret is a refresh token.
+                Some(Login::IdentityToken(token)) => CredentialsResponse {
+                    username: String::new(),
+                    secret: token.expose().to_owned(),
+                },
+            },
+        ))
     }
 
     /// Unimplemented makes the builder fetch tokens itself, with the credentials above.
@@ -67,7 +83,10 @@ impl Auth for AuthService {
         Err(Status::unimplemented("tokens are fetched by the builder"))
     }
 
-    async fn fetch_token(&self, _: Request<FetchTokenRequest>) -> Result<Response<FetchTokenResponse>, Status> {
+    async fn fetch_token(
+        &self,
+        _: Request<FetchTokenRequest>,
+    ) -> Result<Response<FetchTokenResponse>, Status> {
         Err(Status::unimplemented("tokens are fetched by the builder"))
     }
 

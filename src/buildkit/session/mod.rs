@@ -63,7 +63,11 @@ impl Services {
         let service = FileSyncServer::new(files)
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
-        Self { routes: Routes::new(service), methods: vec!["/moby.filesync.v1.FileSync/DiffCopy"], shared_key }
+        Self {
+            routes: Routes::new(service),
+            methods: vec!["/moby.filesync.v1.FileSync/DiffCopy"],
+            shared_key,
+        }
     }
 }
 
@@ -75,15 +79,25 @@ pub(crate) async fn open(channel: Channel, services: Services) -> Result<Session
     let id = new_id();
     let (sender, receiver) = mpsc::channel::<BytesMessage>(16);
     let mut request = Request::new(ReceiverStream::new(receiver));
-    let methods = services.methods.iter().copied().chain(["/grpc.health.v1.Health/Check"]);
+    let methods = services
+        .methods
+        .iter()
+        .copied()
+        .chain(["/grpc.health.v1.Health/Check"]);
     let headers = [
         ("x-docker-expose-session-uuid", id.as_str()),
         ("x-docker-expose-session-name", "skiff"),
-        ("x-docker-expose-session-sharedkey", services.shared_key.as_str()),
+        (
+            "x-docker-expose-session-sharedkey",
+            services.shared_key.as_str(),
+        ),
     ];
-    let headers = headers.into_iter().chain(methods.map(|method| ("x-docker-expose-session-grpc-method", method)));
+    let headers = headers
+        .into_iter()
+        .chain(methods.map(|method| ("x-docker-expose-session-grpc-method", method)));
     for (name, value) in headers {
-        let value = MetadataValue::try_from(value).map_err(|_| Status::internal(format!("{name} is not ASCII")))?;
+        let value = MetadataValue::try_from(value)
+            .map_err(|_| Status::internal(format!("{name} is not ASCII")))?;
         request.metadata_mut().append(name, value);
     }
 
@@ -102,7 +116,12 @@ pub(crate) async fn open(channel: Channel, services: Services) -> Result<Session
         .add_routes(services.routes.add_service(health::server()));
     tokio::spawn(async move {
         // An end of the session shows in the Solve that uses it; there is nothing to add here.
-        let _ = server.serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(tunnel))).await;
+        let _ = server
+            .serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(tunnel)))
+            .await;
     });
-    Ok(Session { id, _close: closed.drop_guard() })
+    Ok(Session {
+        id,
+        _close: closed.drop_guard(),
+    })
 }

@@ -30,7 +30,12 @@ impl Tunnel {
         outgoing: mpsc::Sender<BytesMessage>,
         closed: WaitForCancellationFutureOwned,
     ) -> Self {
-        Self { incoming, unread: Bytes::new(), outgoing: PollSender::new(outgoing), closed: Box::pin(closed) }
+        Self {
+            incoming,
+            unread: Bytes::new(),
+            outgoing: PollSender::new(outgoing),
+            closed: Box::pin(closed),
+        }
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -42,7 +47,11 @@ impl Tunnel {
 }
 
 impl AsyncRead for Tunnel {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.poll_closed(cx)?;
         while self.unread.is_empty() {
             match ready!(Pin::new(&mut self.incoming).poll_next(cx)) {
@@ -58,12 +67,21 @@ impl AsyncRead for Tunnel {
 }
 
 impl AsyncWrite for Tunnel {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_closed(cx)?;
-        ready!(self.outgoing.poll_reserve(cx)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        ready!(self.outgoing.poll_reserve(cx))
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
         let chunk = &bytes[..bytes.len().min(CHUNK)];
-        let message = BytesMessage { data: chunk.to_vec() };
-        self.outgoing.send_item(message).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        let message = BytesMessage {
+            data: chunk.to_vec(),
+        };
+        self.outgoing
+            .send_item(message)
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
         Poll::Ready(Ok(chunk.len()))
     }
 
