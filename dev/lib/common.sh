@@ -52,7 +52,7 @@ require_debian() {
     local ID='' VERSION_ID='' VERSION_CODENAME=''
     # shellcheck source=/dev/null
     [[ -r /etc/os-release ]] && . /etc/os-release
-    if [[ $ID != debian ]] || ! command -v apt-get dpkg >/dev/null; then
+    if [[ $ID != debian ]]; then
         refuse "this machine is no Debian (${ID:-unknown}): the stack is made of Debian's packages; use Debian 12 or later, or a container or VM of it"
     fi
     [[ -z $VERSION_ID || ${VERSION_ID%%.*} -ge 12 ]] || refuse "Debian $VERSION_ID is too old: the stack needs Debian 12 or later"
@@ -63,7 +63,7 @@ require_debian() {
 require_tools() {
     local tool missing=()
     for tool in "$@"; do
-        command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
+        command -v "${tool%%:*}" >/dev/null || [[ " ${missing[*]} " == *" ${tool##*:} "* ]] || missing+=("${tool##*:}")
     done
     ((${#missing[@]} == 0)) || refuse "missing tools: run \`apt-get install ${missing[*]}\`"
 }

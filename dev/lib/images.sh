@@ -96,10 +96,12 @@ make_busybox_rootfs() {
 
 # push_image NAME:TAG [ARGUMENT...]: a single Docker v2 manifest, which the engine builds and pushes.
 push_image() {
-    local image=$1 name=${1%:*}
+    local image=$1 name=${1%:*} store=false
     shift
+    # An older client pushes what the engine has stored; today's lets the builder push, which needs no storing.
+    [[ $(docker version --format '{{.Client.Version}}') != 2[0-7].* ]] || store=true
     docker buildx build --builder default --progress plain --provenance=false "$@" \
-        --output "type=image,name=localhost:$(registry_port)/$image,push=true,store=false,oci-mediatypes=false" \
+        --output "type=image,name=localhost:$(registry_port)/$image,push=true,store=$store,oci-mediatypes=false" \
         --file "$repo/dev/images/$name.Dockerfile" "$home/images/$name"
 }
 

@@ -3,9 +3,10 @@
 # shellcheck shell=bash
 
 # The engine is the one of CodeBuild standard:7.0 (28.5). It is in the unstable suite, and needs a libc that Debian 12
-# has; when that has moved on, the next older suite will do.
+# has; when that has moved on, the next older suite will do (26.1).
 engine_suites=(unstable trixie)
-engine_packages=(docker.io docker-cli docker-buildx containerd tini-static)
+engine_packages=(docker.io docker-cli docker-buildx containerd)
+declare -A init_package=([unstable]=tini-static [trixie]=tini)
 machine_packages=(
     runc libseccomp2
     iptables libip4tc2 libip6tc2 libxtables12 libmnl0 libnetfilter-conntrack3 libnfnetlink0 libnftnl11
@@ -39,7 +40,7 @@ update_apt() {
     local uri
     mkdir -p "$home/apt/state/lists/partial" "$home/apt/cache/archives/partial"
     : >"$home/apt/status"
-    apt-config dump | grep -vE '^(Dir|DPkg|APT::Update|Acquire::IndexTargets::deb::(DEP|Contents|CNF))[: ]' >"$home/apt/apt.conf"
+    apt-config dump | grep -vE '^((Dir|DPkg|APT::Update)[: ]|Acquire::IndexTargets::deb::(DEP-11|CNF|Contents))' >"$home/apt/apt.conf"
     for uri in $(machine_sources | awk -v suite="$codename" '$2 == suite || $2 == "stable" { print $1 }'); do
         printf "deb [signed-by=$keyring] $uri %s main\n" "$@" >"$home/apt/sources.list"
         if own_apt apt-get -q -o APT::Update::Error-Mode=any update >"$logs/apt.log" 2>&1; then
@@ -47,7 +48,6 @@ update_apt() {
             return
         fi
     done
-    show_log apt
     return 1
 }
 
@@ -67,7 +67,7 @@ engine_runs() {
 unpack_stack() {
     local deb
     update_apt "$codename" "$1" && download_packages "$codename" "${machine_packages[@]}" &&
-        download_packages "$1" "${engine_packages[@]}" || return 1
+        download_packages "$1" "${engine_packages[@]}" "${init_package[$1]}" || return 1
     mkdir "$stack.new"
     for deb in "$packages"/*.deb; do dpkg -x "$deb" "$stack.new"; done
     mv "$stack.new" "$stack"
@@ -80,7 +80,6 @@ install_packages() {
     wanted="$codename ${engine_suites[*]} ${engine_packages[*]} ${machine_packages[*]}"
     [[ -e $stack && $(cat "$stack.is" 2>/dev/null) == "$wanted" ]] && return
     [[ -r $keyring ]] || refuse "Debian's keyring is missing: run \`apt-get install debian-archive-keyring\`"
-    require_space 6
     stop_stack
     for suite in "${engine_suites[@]}"; do
         say "installing the engine from Debian's $suite suite into $stack"
