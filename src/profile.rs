@@ -136,7 +136,7 @@ pub(crate) fn verify(
     }
     match profile {
         Profile::Docker | Profile::Sagemaker | Profile::Lambda => {
-            docker_types(manifest, &mut found)
+            docker_types(manifest, &mut found);
         }
     }
     if normal(platform) != normal(&config.platform) {
