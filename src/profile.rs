@@ -25,7 +25,7 @@ pub(crate) fn exporter_attrs(profile: Profile) -> BTreeMap<&'static str, String>
             // Said always: BuildKit's default is OCI since 0.31.
             ("oci-mediatypes", "false"),
             ("compression", "gzip"),
-            // Without it, layers of a base image stay as they are: zstd ones would be pushed under a media type
+            // Without it, layers of a base image stay as they are: zstd ones are pushed (seen) under a media type
             // that SageMaker refuses. It costs nothing for a gzip layer: BuildKit decides by the media type and
             // leaves it in the registry, unpulled (`cache/blobs.go`, `ensureCompression`).
             ("force-compression", "true"),
@@ -136,7 +136,7 @@ pub(crate) fn verify(
     }
     match profile {
         Profile::Docker | Profile::Sagemaker | Profile::Lambda => {
-            docker_types(manifest, &mut found)
+            docker_types(manifest, &mut found);
         }
     }
     if normal(platform) != normal(&config.platform) {

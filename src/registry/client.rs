@@ -33,16 +33,22 @@ impl Client {
         image: &ImageRef,
     ) -> Result<Option<Descriptor>, RegistryError> {
         let request = manifest_request(Method::HEAD, image, format!("look for {image}"));
-        let Some(response) = found(self.0.send(&request).await)? else {
-            return Ok(None);
-        };
-        if let Some(descriptor) = described(&response.headers) {
-            if let Some(expected) = image.digest.as_ref().filter(|d| **d != descriptor.digest) {
-                return Err(mismatch(&request, &response, expected, descriptor.digest));
+        match self.0.send(&request).await {
+            Ok(response) => {
+                if let Some(descriptor) = described(&response.headers) {
+                    return match &image.digest {
+                        Some(wanted) if *wanted != descriptor.digest => {
+                            Err(mismatch(&request, &response, wanted, descriptor.digest))
+                        }
+                        _ => Ok(Some(descriptor)),
+                    };
+                }
             }
-            return Ok(Some(descriptor));
+            Err(error) if matches!(*error.problem, Problem::NotFound(_)) => return Ok(None),
+            Err(error) if !error.has_hidden_reason() => return Err(error),
+            Err(_) => {}
         }
-        // The headers are a SHOULD of the spec; the manifest itself says it all.
+        // The headers are a SHOULD of the spec, and a refusal of HEAD has no body to say why: GET says it all.
         Ok(self.get_manifest(image).await?.map(|raw| Descriptor {
             size: raw.bytes.len() as u64,
             media_type: raw.media_type,
@@ -56,8 +62,9 @@ impl Client {
         image: &ImageRef,
     ) -> Result<Option<RawManifest>, RegistryError> {
         let request = manifest_request(Method::GET, image, format!("read {image}"));
-        let Some(response) = found(self.0.send(&request).await)? else {
-            return Ok(None);
+        let response = match self.0.send(&request).await {
+            Err(error) if matches!(*error.problem, Problem::NotFound(_)) => return Ok(None),
+            result => result?,
         };
         let announced = announced_digest(&response.headers);
         let digest = match image.digest.as_ref().or(announced.as_ref()) {
@@ -127,14 +134,6 @@ fn manifest_request(method: Method, image: &ImageRef, operation: String) -> Requ
         accept: Some(media_type::ACCEPT_MANIFESTS),
         body: None,
         limit: Client::MANIFEST,
-    }
-}
-
-fn found(result: Result<Response, RegistryError>) -> Result<Option<Response>, RegistryError> {
-    match result {
-        Ok(response) => Ok(Some(response)),
-        Err(error) if matches!(error.problem, Problem::NotFound(_)) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

@@ -4,15 +4,14 @@
 //! thread, and puts their output, which may hold a password, into its error. It decodes `auths` entries for us.
 //! No credential is ever part of an error, a log line or a `Debug`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use docker_credential::DockerCredential;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::docker_config::{self, login, server_key};
 use crate::reference::RegistryHost;
 use crate::secret::Secret;
 
@@ -30,7 +29,7 @@ pub(crate) enum Login {
         username: String,
         password: Secret,
     },
-    /// An OAuth2 refresh token for the registry's token service.
+    /// An OAuth 2 refresh token for the registry's token service.
     IdentityToken(Secret),
 }
 
@@ -61,7 +60,7 @@ impl CredentialSources {
             return Ok(None);
         };
         let path = folder.join("config.json");
-        let Some(config) = read(&path).await? else {
+        let Some(config) = docker_config::read(&path).await? else {
             return Ok(None);
         };
         match config.helper_for(host) {
@@ -149,154 +148,11 @@ async fn run_helper(
     Ok((child.wait().await?, output))
 }
 
-/// The name under which docker keeps a registry's credentials. Docker Hub's is the URL of its long gone v1 API.
-fn server_key(host: &RegistryHost) -> &str {
-    match host.as_str() {
-        "docker.io" | "index.docker.io" | "registry-1.docker.io" => "https://index.docker.io/v1/",
-        other => other,
-    }
-}
-
-/// A key of `auths` or `credHelpers` as a host: some tools write `https://host/v1/`.
-fn key_names(key: &str, host: &RegistryHost) -> bool {
-    let bare = |text: &str| {
-        let text = text.strip_prefix("https://").unwrap_or(text);
-        let text = text.strip_prefix("http://").unwrap_or(text);
-        let name = text.split('/').next().unwrap_or("").to_owned();
-        match name.as_str() {
-            "docker.io" | "registry-1.docker.io" => "index.docker.io".to_owned(),
-            _ => name,
-        }
-    };
-    bare(key) == bare(host.as_str())
-}
-
-/// docker/cli `cli/config/configfile`: what of it concerns credentials. Without `Debug`: it holds passwords.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct ConfigFile {
-    auths: Option<BTreeMap<String, Entry>>,
-    creds_store: Option<String>,
-    cred_helpers: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Entry {
-    /// base64 of `username:password`.
-    auth: Option<String>,
-    username: Option<String>,
-    password: Option<String>,
-    identitytoken: Option<String>,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct HelperAnswer {
     username: String,
     secret: String,
-}
-
-impl ConfigFile {
-    /// An empty name for a host says "no helper for this one", as in docker.
-    fn helper_for(&self, host: &RegistryHost) -> Option<&str> {
-        find(self.cred_helpers.as_ref(), host)
-            .or(self.creds_store.as_ref())
-            .map(String::as_str)
-            .filter(|helper| !helper.is_empty())
-    }
-
-    fn entry_for(
-        &self,
-        path: &Path,
-        host: &RegistryHost,
-    ) -> Result<Option<Credentials>, CredentialError> {
-        let Some(entry) = find(self.auths.as_ref(), host) else {
-            return Ok(None);
-        };
-        let found = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let login = if let Some(token) = found(&entry.identitytoken) {
-            Login::IdentityToken(Secret::new(token))
-        } else if let Some(auth) = found(&entry.auth) {
-            decode(&auth).ok_or_else(|| CredentialError::Entry {
-                path: path.to_owned(),
-                host: host.to_string(),
-            })?
-        } else if let (Some(username), Some(password)) =
-            (found(&entry.username), found(&entry.password))
-        {
-            login(username, password)
-        } else {
-            return Ok(None);
-        };
-        Ok(Some(Credentials {
-            login,
-            source: format!("auths in {}", path.display()),
-        }))
-    }
-}
-
-fn find<'a, T>(entries: Option<&'a BTreeMap<String, T>>, host: &RegistryHost) -> Option<&'a T> {
-    let entries = entries?;
-    entries.get(server_key(host)).or_else(|| {
-        entries
-            .iter()
-            .find_map(|(key, value)| key_names(key, host).then_some(value))
-    })
-}
-
-fn login(username: String, password: String) -> Login {
-    if username == "<token>" {
-        Login::IdentityToken(Secret::new(password))
-    } else {
-        Login::Password {
-            username,
-            password: Secret::new(password),
-        }
-    }
-}
-
-/// Undoes base64 and splits at the first colon, by the crate that knows docker's file: it is shown this one value only,
-/// so that it finds no helper to run.
-fn decode(auth: &str) -> Option<Login> {
-    let document = serde_json::json!({ "auths": { "it": { "auth": auth } } }).to_string();
-    match docker_credential::get_credential_from_reader(document.as_bytes(), "it") {
-        Ok(DockerCredential::UsernamePassword(username, password)) => Some(login(
-            username,
-            // Docker pads what it encodes in some versions, and trims what it decodes.
-            password.trim_matches('\0').to_owned(),
-        )),
-        _ => None,
-    }
-}
-
-async fn read(path: &Path) -> Result<Option<ConfigFile>, CredentialError> {
-    let text = match tokio::fs::read(path).await {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(CredentialError::Unreadable {
-                path: path.to_owned(),
-                reason: error.kind().to_string(),
-            });
-        }
-    };
-    if text.trim_ascii().is_empty() {
-        return Ok(None);
-    }
-    serde_json::from_slice(&text).map(Some).map_err(|error| {
-        CredentialError::Damaged {
-            path: path.to_owned(),
-            line: error.line(),
-            column: error.column(),
-            // serde's own text quotes the value it did not like, and that may be a password.
-            reason: if error.is_data() {
-                "a value of the wrong type"
-            } else {
-                "not JSON"
-            },
-        }
-    })
 }
 
 /// Why there is no saying who to be.
@@ -332,7 +188,6 @@ pub(crate) enum CredentialError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     /// `user:password` or `token=…`, with its source; the temp folder's name taken out.
     async fn ask(config: &str, host: &str) -> String {
@@ -411,11 +266,18 @@ mod tests {
         );
     }
 
+    /// Another process writes the file: a descriptor for writing, inherited by a helper that starts at the same moment,
+    /// would make it "text file busy".
     fn helper(folder: &Path, script: &str) -> String {
-        let bin = folder.join("docker-credential-x");
-        std::fs::write(&bin, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&bin, std::fs::Permissions::from_mode(0o755)).unwrap();
-        bin.display().to_string()
+        let program = folder.join("docker-credential-x");
+        let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\"; chmod 755 \"$0\"";
+        let status = std::process::Command::new("sh")
+            .args(["-c", write])
+            .arg(&program)
+            .arg(script)
+            .status();
+        assert!(status.unwrap().success());
+        program.display().to_string()
     }
 
     async fn run(script: &str) -> String {
@@ -467,7 +329,7 @@ mod tests {
             @"DIR/docker-credential-x answered with something that is not credentials"
         );
         insta::assert_snapshot!(
-            run("sleep 60").await,
+            run("exec sleep 60").await,
             @"DIR/docker-credential-x gave no answer within 500ms: it may be waiting for input or for a locked keychain"
         );
     }

@@ -18,8 +18,7 @@ pub(crate) struct RegistryError {
     pub operation: String,
     /// Without user, query and fragment.
     pub url: String,
-    #[source]
-    pub problem: Problem,
+    pub problem: Box<Problem>,
 }
 
 impl RegistryError {
@@ -27,17 +26,27 @@ impl RegistryError {
         Self {
             operation: operation.to_owned(),
             url: shown(url),
-            problem,
+            problem: Box::new(problem),
         }
     }
 
     /// Whether the same request may succeed a little later.
     pub(crate) fn is_retriable(&self) -> bool {
-        match &self.problem {
+        match &*self.problem {
             Problem::Unreachable { transient, .. } => *transient,
             Problem::Unexpected { refusal, .. } => {
                 matches!(refusal.status, 408 | 429 | 500 | 502 | 503 | 504)
             }
+            _ => false,
+        }
+    }
+
+    /// Whether the registry refused for good and did not say why, as it must not in answer to HEAD.
+    pub(super) fn has_hidden_reason(&self) -> bool {
+        let silent = |refusal: &Refusal| refusal.code.is_none() && refusal.message.is_none();
+        match &*self.problem {
+            Problem::Denied { refusal, .. } => silent(refusal),
+            Problem::Unexpected { refusal, .. } => silent(refusal) && !self.is_retriable(),
             _ => false,
         }
     }

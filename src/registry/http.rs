@@ -8,7 +8,6 @@
 //! loopback hosts, as in Go's tools.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use tokio::sync::Semaphore;
 use super::auth::{self, Challenge, Grant, HostAuth};
 use super::credentials::CredentialSources;
 use super::error::{Problem, Refusal, RegistryError, shown};
+use super::failure::{innermost, unreachable};
 use crate::clock;
 use crate::reference::{RegistryHost, Repository};
 use crate::retry::{Failure, RetryPolicy, retry};
@@ -55,7 +55,7 @@ impl Options {
             limits: Limits {
                 connect: Duration::from_secs(10),
                 idle: Duration::from_secs(20),
-                total: Duration::from_secs(60),
+                total: Duration::from_mins(1),
                 concurrent: 8,
             },
         }
@@ -127,7 +127,7 @@ impl Transport {
                 if !error.is_retriable() {
                     return Failure::Permanent(error);
                 }
-                let after = match &error.problem {
+                let after = match &*error.problem {
                     Problem::Unexpected { retry_after, .. } => *retry_after,
                     _ => None,
                 };
@@ -208,10 +208,10 @@ impl Transport {
         let http = client(name, limits).map_err(|cause| RegistryError {
             operation: format!("connect to {name}"),
             url: name.to_string(),
-            problem: Problem::Tls {
+            problem: Box::new(Problem::Tls {
                 reason: innermost(&cause),
                 remedy: Some("install the system's CA certificates, or name them in SSL_CERT_FILE"),
-            },
+            }),
         })?;
         let host = Arc::new(Host {
             plain_http,
@@ -267,7 +267,7 @@ impl Host {
         Url::parse(&text).map_err(|error| RegistryError {
             operation: request.operation.clone(),
             url: text,
-            problem: Problem::Malformed(error.to_string()),
+            problem: Box::new(Problem::Malformed(error.to_string())),
         })
     }
 }
@@ -338,87 +338,74 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::try_from(date.duration_since(clock::timestamp())).unwrap_or(Duration::ZERO))
 }
 
-/// What a request without an answer died of. The causes are reqwest's, hyper's and rustls' own types: this is the one
-/// place that looks into them.
-pub(super) fn unreachable(cause: &reqwest::Error, url: &Url) -> Problem {
-    for error in causes(cause) {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return tls_problem(tls);
-        }
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::ConnectionRefused
-        {
-            return Problem::Unreachable {
-                reason: "connection refused".into(),
-                remedy: Some("is the registry running?"),
-                // Nothing lies between this machine and itself that could recover.
-                transient: !is_loopback(url),
-            };
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(options: Options, repository: &str) -> String {
+        let repository: Repository = repository.parse().unwrap();
+        let transport = Transport::new(options);
+        let request = Request {
+            operation: String::new(),
+            method: Method::GET,
+            repository: &repository,
+            path: "manifests/v1".into(),
+            accept: None,
+            body: None,
+            limit: 0,
+        };
+        let host = transport.host(&repository.host).unwrap();
+        host.url(&request).unwrap().into()
+    }
+
+    #[test]
+    fn https_unless_loopback_or_told() {
+        let options = || Options::new(CredentialSources::new(None));
+        let told = |host: &str, plain: bool| {
+            let mut options = options();
+            options
+                .plain_http
+                .insert(RegistryHost::new(host).unwrap(), plain);
+            options
+        };
+        for (options, repository, expected) in [
+            (
+                options(),
+                "ghcr.io/a/b",
+                "https://ghcr.io/v2/a/b/manifests/v1",
+            ),
+            (
+                options(),
+                "localhost:5000/a",
+                "http://localhost:5000/v2/a/manifests/v1",
+            ),
+            (
+                options(),
+                "[::1]:5000/a",
+                "http://[::1]:5000/v2/a/manifests/v1",
+            ),
+            (
+                told("localhost:5000", false),
+                "localhost:5000/a",
+                "https://localhost:5000/v2/a/manifests/v1",
+            ),
+            (
+                told("reg.lan", true),
+                "reg.lan/a",
+                "http://reg.lan/v2/a/manifests/v1",
+            ),
+            (
+                told("reg.lan", true),
+                "reg.lan:5000/a",
+                "https://reg.lan:5000/v2/a/manifests/v1",
+            ),
+            (
+                options(),
+                "docker.io/library/x",
+                "https://registry-1.docker.io/v2/library/x/manifests/v1",
+            ),
+        ] {
+            assert_eq!(url(options, repository), expected);
         }
     }
-    let (reason, remedy, transient) = if cause.is_redirect() {
-        (innermost(cause), None, false)
-    } else if cause.is_timeout() {
-        ("no answer in time".into(), None, true)
-    } else if cause.is_dns() {
-        let remedy = "is the registry's name right?";
-        ("the host's name is not known".into(), Some(remedy), true)
-    } else if cause.is_connect() {
-        (innermost(cause), None, true)
-    } else {
-        (
-            format!("the connection was cut: {}", innermost(cause)),
-            None,
-            !cause.is_builder(),
-        )
-    };
-    Problem::Unreachable {
-        reason,
-        remedy,
-        transient,
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    url.host_str()
-        .and_then(|name| RegistryHost::new(name).ok())
-        .is_some_and(|host| host.is_loopback())
-}
-
-fn tls_problem(error: &rustls::Error) -> Problem {
-    use rustls::CertificateError;
-    let remedy = match error {
-        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
-            Some("the registry speaks plain HTTP: if that is meant, set `insecure = true` for it")
-        }
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            Some("add its CA to the system's certificates, or name a file with it in SSL_CERT_FILE")
-        }
-        _ => None,
-    };
-    Problem::Tls {
-        reason: error.to_string(),
-        remedy,
-    }
-}
-
-/// The causes below reqwest's own error, whose text has the URL in it, with its query.
-fn causes(cause: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(cause.source(), |error| below(*error))
-}
-
-/// An I/O error around another error gives out that one's cause instead of it, so it is opened.
-fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    let io = error.downcast_ref::<std::io::Error>();
-    match io.and_then(std::io::Error::get_ref) {
-        Some(inner) => Some(inner),
-        None => error.source(),
-    }
-}
-
-/// The last cause, which says most.
-fn innermost(cause: &reqwest::Error) -> String {
-    causes(cause)
-        .last()
-        .map_or_else(|| "request failed".to_owned(), ToString::to_string)
 }

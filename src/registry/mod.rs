@@ -1,21 +1,25 @@
 //! Registries: manifests and blobs over HTTP, by raw bytes, with status and `Retry-After` kept (OCI distribution spec 1.1).
 //!
-//! From the outside in: [`client`] does what skiff wants done; [`http`] sends one request, bounded and retried; [`auth`]
-//! answers challenges; [`credentials`] knows who to be. [`image`] reads what manifests and configs say.
+//! From the outside in: [`client`] does what skiff wants done; [`http`] sends one request, bounded and retried ([`failure`]
+//! sorts what went wrong); [`auth`] answers challenges, with a [`token`] where one is asked for; [`credentials`] knows who
+//! to be, from [`docker_config`] and its helpers. [`image`] reads what manifests and configs say.
 //!
 //! What must stay true: content is handed on only with its digest recomputed; nothing secret is in an error, a log line
 //! or a URL that is shown; a failed question is an error and never looks like "not there".
 
-pub(crate) mod auth;
+mod auth;
 pub(crate) mod client;
 pub(crate) mod credentials;
+mod docker_config;
 pub(crate) mod error;
+mod failure;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod media_type;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub(crate) use client::Client;
-pub(crate) use error::{Problem, RegistryError};
+pub(crate) use error::RegistryError;
 pub(crate) use http::Options;

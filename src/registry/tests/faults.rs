@@ -206,6 +206,15 @@ async fn head_without_its_headers_asks_for_the_manifest() {
 }
 
 #[tokio::test]
+async fn a_refusal_of_head_is_asked_for_its_reason() {
+    let why = "Client sent an HTTP request to an HTTPS server.\n";
+    let bad = |body: &str| reply("400 Bad Request", &[], body);
+    let server = Scripted::start(vec![bad(""), bad(why)]).await;
+    let error = client().head_manifest(&image(&server.host)).await;
+    insta::assert_snapshot!(text(&error.unwrap_err(), &server.host), @r#"cannot read HOST/team/app:v1: HTTP 400 "Client sent an HTTP request to an HTTPS server." (http://HOST/v2/team/app/manifests/v1)"#);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_too_large_is_not_read() {
     let digest = Digest::of(b"x");
     let server = Scripted::start(vec![

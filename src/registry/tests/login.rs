@@ -28,7 +28,7 @@ fn missing() -> Reply {
 }
 
 /// A client that knows this entry for the server.
-fn client(server: &Scripted, entry: serde_json::Value) -> (Client, tempfile::TempDir) {
+fn client(server: &Scripted, entry: &serde_json::Value) -> (Client, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let config = serde_json::json!({ "auths": { server.host.as_str(): entry } });
     let mut options = options();
@@ -84,7 +84,7 @@ fn challenges_are_read_as_they_come() {
 #[tokio::test]
 async fn a_password_is_sent_when_asked_for_and_then_at_once() {
     let server = Scripted::start(vec![refused(BASIC), missing(), missing()]).await;
-    let (client, _folder) = client(&server, password());
+    let (client, _folder) = client(&server, &password());
     for _ in 0..2 {
         assert_eq!(
             client.get_manifest(&image(&server.host)).await.unwrap(),
@@ -115,7 +115,7 @@ async fn a_token_is_fetched_kept_and_renewed() {
         missing(),
     ])
     .await;
-    let (client, _folder) = client(&server, password());
+    let (client, _folder) = client(&server, &password());
     for _ in 0..4 {
         assert_eq!(
             client.get_manifest(&image(&server.host)).await.unwrap(),
@@ -139,7 +139,7 @@ GET /v2/team/app/manifests/v1 [Bearer three]
 #[tokio::test]
 async fn an_identity_token_goes_in_a_form() {
     let server = Scripted::start(vec![refused(BEARER), token("one", 300), missing()]).await;
-    let (client, _folder) = client(&server, serde_json::json!({"identitytoken": "re fresh"}));
+    let (client, _folder) = client(&server, &serde_json::json!({"identitytoken": "re fresh"}));
     assert_eq!(
         client.get_manifest(&image(&server.host)).await.unwrap(),
         None
@@ -152,7 +152,7 @@ async fn an_identity_token_goes_in_a_form() {
 /// The error of a GET to which the server answers with this script.
 async fn error(script: Vec<Reply>, entry: serde_json::Value) -> String {
     let server = Scripted::start(script).await;
-    let (client, folder) = client(&server, entry);
+    let (client, folder) = client(&server, &entry);
     let error = client.get_manifest(&image(&server.host)).await.unwrap_err();
     let shown = format!("{} {error:?}", text(&error, &server.host));
     assert!(
@@ -202,7 +202,7 @@ async fn a_token_service_in_trouble_is_waited_for() {
         missing(),
     ])
     .await;
-    let (client, _folder) = client(&server, password());
+    let (client, _folder) = client(&server, &password());
     assert_eq!(
         client.get_manifest(&image(&server.host)).await.unwrap(),
         None
@@ -219,7 +219,7 @@ async fn a_redirect_to_another_host_loses_the_password() {
     let location = format!("http://{}/data?X-Amz-Signature=secret", storage.host);
     let away = || reply("307 Temporary Redirect", &[("Location", &location)], "");
     let server = Scripted::start(vec![refused(BASIC), away(), away()]).await;
-    let (client, _folder) = client(&server, password());
+    let (client, _folder) = client(&server, &password());
     let (repository, digest) = (repository(&server.host), Digest::of(b"blob"));
     let blob = client.get_blob(&repository, &digest, 100).await.unwrap();
     assert_eq!(blob, "blob");
@@ -246,7 +246,7 @@ async fn many_requests_fetch_one_token() {
         })
     })
     .await;
-    let (client, _folder) = client(&server, password());
+    let (client, _folder) = client(&server, &password());
     let image = image(&server.host);
     let all = (0..20).map(|_| client.get_manifest(&image));
     for result in futures_util::future::join_all(all).await {

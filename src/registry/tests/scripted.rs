@@ -1,6 +1,7 @@
 //! A TCP server that plays a script: one reply per request, in order, each on a connection of its own. It misbehaves in
 //! ways that no real registry can be asked to.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,10 +20,10 @@ pub(super) enum Reply {
 pub(super) fn reply(status: &str, headers: &[(&str, &str)], body: &str) -> Reply {
     let mut text = format!("HTTP/1.1 {status}\r\nConnection: close\r\n");
     for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        write!(text, "{name}: {value}\r\n").unwrap();
     }
     if !headers.iter().any(|(name, _)| *name == "Content-Length") {
-        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        write!(text, "Content-Length: {}\r\n", body.len()).unwrap();
     }
     Reply::Bytes(format!("{text}\r\n{body}"))
 }
