@@ -406,7 +406,7 @@ pub(super) async fn export_cache(
         ..built.request.clone()
     };
     let (sender, mut updates) = mpsc::channel(16);
-    let ignore = async { while updates.recv().await.is_some() {} };
+    let ignore = async { while let Some(u) = updates.recv().await { tracing::debug!(?u, "cache"); } };
     let work = async { tokio::join!(solve(&shared.builder, request, cancel, sender), ignore).0 };
     let warning = match tokio::time::timeout(CACHE_EXPORT_LIMIT, work).await {
         Ok(Ok(_)) => {

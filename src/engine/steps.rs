@@ -241,16 +241,20 @@ fn number(index: usize) -> u32 {
     u32::try_from(index + 1).unwrap_or(u32::MAX)
 }
 
-/// `[2/5] RUN …` or `[stage 2/5] RUN …`: an instruction, in contrast to `[internal] …`, `exporting …` and the like.
+/// `[2/5] RUN …` or `[stage 2/5] RUN …`: an instruction that does something, in contrast to `[internal] …`,
+/// `exporting …` and the like, and to `[1/5] FROM …`, which is never cached nor run.
 pub(super) fn is_dockerfile_step(name: &str) -> bool {
-    name.strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'))
-        .is_some_and(|(inside, _)| {
-            let count = inside.rsplit(' ').next().unwrap_or_default();
-            count
-                .split_once('/')
-                .is_some_and(|(n, of)| n.parse::<u32>().is_ok() && of.parse::<u32>().is_ok())
-        })
+    let Some((inside, instruction)) = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once("] "))
+    else {
+        return false;
+    };
+    let count = inside.rsplit(' ').next().unwrap_or_default();
+    let counted = count
+        .split_once('/')
+        .is_some_and(|(n, of)| n.parse::<u32>().is_ok() && of.parse::<u32>().is_ok());
+    counted && !instruction.starts_with("FROM ")
 }
 
 /// The builder's own step that makes and pushes the image.
@@ -325,8 +329,9 @@ mod tests {
     #[test]
     fn only_instructions_count_as_steps() {
         assert!(is_dockerfile_step("[stage-1 2/5] RUN x"));
-        assert!(is_dockerfile_step("[1/1] FROM x"));
+        assert!(is_dockerfile_step("[1/2] COPY . ."));
         for other in [
+            "[1/1] FROM x",
             "[internal] load metadata",
             "[auth] team/x:pull",
             "exporting to image",
