@@ -50,7 +50,8 @@ pub(crate) enum ContextError {
 }
 
 impl ContextError {
-    fn read(path: &Path, source: io::Error) -> Self {
+    /// A path of the file system that cannot be read.
+    pub(crate) fn read(path: &Path, source: io::Error) -> Self {
         Self::Read {
             path: path.display().to_string(),
             source,
