@@ -18,7 +18,8 @@ image_apt_sources() {
 }
 
 image_apt_options() {
-    apt-config dump Acquire | grep -iE '^Acquire::(Check-Valid-Until|Check-Date|Retries|https?::(Proxy|CaInfo|Timeout))[: ]' || true
+    echo 'Acquire::Retries "3";'
+    apt-config dump Acquire | grep -iE '^Acquire::(Check-Valid-Until|Check-Date|https?::(Proxy|CaInfo|Timeout))[: ]' || true
 }
 
 # The machine's pip settings that say where packages come from. An address with a password stays out of the images.
@@ -72,10 +73,11 @@ make_debian_rootfs() {
         [[ ! -e $certificate ]] || cp -- "$certificate" "$dir/files/usr/local/share/ca-certificates/"
     done
     while read -r option; do options+=(--aptopt="$option"); done < <(image_apt_options)
-    # In a mount namespace, so that no mount outlives it, however it ends.
+    # In a mount namespace, so that no mount outlives it, and in memory (300 MB for a minute): dpkg waits for disks a lot.
     # shellcheck disable=SC2016
-    TMPDIR=$home/tmp SOURCE_DATE_EPOCH=0 PATH=$stack/usr/bin:$PATH:/usr/sbin:/sbin unshare --mount \
-        "$stack/usr/bin/mmdebstrap" --mode=root --format=tar --variant=minbase --include=ca-certificates \
+    SOURCE_DATE_EPOCH=0 PATH=$stack/usr/bin:$PATH:/usr/sbin:/sbin unshare --mount \
+        env TMPDIR="$home/tmp" sh -c 'mount -t tmpfs tmpfs "$TMPDIR" && exec "$@"' sh \
+        mmdebstrap --mode=root --format=tar --variant=minbase --include=ca-certificates \
         --keyring="$keyring" --dpkgopt="$dir/dpkg.conf" "${options[@]}" \
         --customize-hook="sync-in $dir/files /" \
         --customize-hook='chroot "$1" update-ca-certificates' \
@@ -117,15 +119,17 @@ begin_images() {
     rm -rf --one-file-system -- "$home/images" "$home/images.are" "$home/tmp"
     mkdir -p "$home/tmp" "$home"/images/{busybox,debian,python,gcc}
     [[ -r $bundle ]] || refuse "the machine's CA certificates are missing ($bundle): run \`apt-get install ca-certificates\`"
-    logged image-debian make_debian_rootfs 9>&- &
+    logged rootfs-debian make_debian_rootfs 9>&- &
     rootfs_job=$!
 }
 
 finish_images() {
     local base jobs=() image
     base=localhost:$(registry_port)/debian:12
-    { logged image-busybox make_busybox_rootfs && logged image-busybox push_image busybox:1; } || { show_log image-busybox; fail "busybox:1 could not be made"; }
-    { wait "$rootfs_job" && logged image-debian push_image debian:12; } || { show_log image-debian; fail "debian:12 could not be made"; }
+    logged rootfs-busybox make_busybox_rootfs || { show_log rootfs-busybox; fail "the files of busybox:1 could not be made"; }
+    logged image-busybox push_image busybox:1 || { show_log image-busybox; fail "busybox:1 could not be made"; }
+    wait "$rootfs_job" || { show_log rootfs-debian; fail "the files of debian:12 could not be made"; }
+    logged image-debian push_image debian:12 || { show_log image-debian; fail "debian:12 could not be made"; }
     for image in python:3.11 gcc:12; do
         logged "image-${image%:*}" push_image "$image" --build-arg BASE="$base" 9>&- &
         jobs+=("$!")

@@ -1,0 +1,1 @@
+"""Turns raw orders into features per customer."""

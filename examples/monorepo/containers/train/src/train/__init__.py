@@ -1,0 +1,1 @@
+"""Fits how much a customer will spend."""
