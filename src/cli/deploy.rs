@@ -193,9 +193,6 @@ async fn execute(
 
     let (events, receiver) = Events::channel();
     let reporter = report::spawn(receiver, invocation.progress, event_file, output.clone());
-    if let Selection::All { reason } = request.selection {
-        events.note(None, reason).await;
-    }
     let tools = Tools {
         jobs: request.jobs.unwrap_or_else(|| builder.cpus.clamp(2, 8)),
         builder,

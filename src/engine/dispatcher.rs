@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::cache;
 use super::event::{self, EventKind, Events};
 use super::files::FileSessions;
 use super::job::{self, Built, JobError, Report, Shared};
@@ -16,7 +17,7 @@ use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::clock;
-use crate::manifest::model::{Cache, CacheExport};
+use crate::manifest::model::{Cache, CacheBackend, CacheExport, Container};
 use crate::plan::{Plan, PlannedContainer};
 use crate::reference::{ImageRef, Tag};
 use crate::registry::Client;
@@ -69,11 +70,16 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     let (built, mut outcomes) = (dispatcher.built, dispatcher.outcomes);
 
     let promotion = release(&plan, &built, &mut outcomes, &shared, cancel).await;
-    if tools.cache.export == CacheExport::Channels
-        && plan.channels.channel_branch
-        && !cancel.is_cancelled()
-    {
-        export_caches(&plan, &built, &shared, tools.jobs, cancel).await;
+    if exports_caches(&tools.cache, &plan) && !cancel.is_cancelled() {
+        export_caches(
+            &plan,
+            &built,
+            &shared.files.anew(),
+            &shared,
+            tools.jobs,
+            cancel,
+        )
+        .await;
     }
     let containers = plan
         .containers
@@ -95,6 +101,12 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         .send(EventKind::RunFinished { exit_code, seconds })
         .await;
     outcome
+}
+
+fn exports_caches(cache: &Cache, plan: &Plan) -> bool {
+    cache.backend == CacheBackend::Registry
+        && cache.export == CacheExport::Channels
+        && plan.channels.channel_branch
 }
 
 async fn announce(plan: &Plan, shared: &Shared, jobs: usize) {
@@ -327,22 +339,15 @@ fn moves(
 async fn export_caches(
     plan: &Plan,
     built: &IndexMap<String, Built>,
+    files: &FileSessions,
     shared: &Shared,
     jobs: usize,
     cancel: &CancellationToken,
 ) {
-    if shared.cache == crate::manifest::model::CacheBackend::None {
-        return;
-    }
     let exports = built.iter().filter_map(|(name, image)| {
-        plan.containers
-            .get(name)
-            .map(|planned| job::export_cache(&planned.container, image, shared, cancel))
+        let planned = plan.containers.get(name)?;
+        Some(cache::export(planned, image, files, shared, cancel))
     });
-    futures_util::StreamExt::for_each_concurrent(
-        futures_util::stream::iter(exports),
-        jobs,
-        |export| export,
-    )
-    .await;
+    let exports = futures_util::stream::iter(exports);
+    futures_util::StreamExt::for_each_concurrent(exports, jobs, |export| export).await;
 }

@@ -62,11 +62,6 @@ pub enum EventKind {
         container: Option<String>,
         message: String,
     },
-    /// A decision that skiff took, and why.
-    Note {
-        container: Option<String>,
-        message: String,
-    },
     ContainerStarted {
         container: String,
     },
@@ -159,14 +154,6 @@ impl Events {
 
     pub(crate) async fn warn(&self, container: Option<&str>, message: impl Into<String>) {
         self.send(EventKind::Warning {
-            container: container.map(str::to_owned),
-            message: message.into(),
-        })
-        .await;
-    }
-
-    pub(crate) async fn note(&self, container: Option<&str>, message: impl Into<String>) {
-        self.send(EventKind::Note {
             container: container.map(str::to_owned),
             message: message.into(),
         })

@@ -59,6 +59,16 @@ impl FileSessions {
         }
     }
 
+    /// The same folders, with no session open.
+    pub(super) fn anew(&self) -> Self {
+        Self {
+            channel: self.channel.clone(),
+            machine: self.machine.clone(),
+            served: self.served.clone(),
+            open: Mutex::default(),
+        }
+    }
+
     /// The session that serves this root.
     pub(super) async fn get(&self, root: &Path) -> Result<Arc<FileSession>, Status> {
         let mut open = self.open.lock().await;

@@ -3,6 +3,7 @@
 //! [`dispatcher`] owns the state of a run; a [`job`] is one container from build to verified image; [`event`] is how
 //! everybody else learns of it. Nothing here prints.
 
+mod cache;
 pub(crate) mod dispatcher;
 pub mod event;
 mod failure;
@@ -11,4 +12,6 @@ mod job;
 mod log_lines;
 pub mod outcome;
 mod scheduler;
+mod solve_request;
 mod steps;
+mod verify;

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::output::seconds;
-use crate::engine::event::{Event, EventKind, LogStream};
+use crate::engine::event::{Event, EventKind, LogStream, PlannedContainer};
 use crate::engine::outcome::ContainerStatus;
 
 /// The builder's own steps are shown only when they took this long.
@@ -36,9 +36,10 @@ impl Plain {
                     .map(|c| c.container.chars().count())
                     .max()
                     .unwrap_or(0);
-                let count = containers.len();
                 vec![format!(
-                    "skiff {skiff}: release {release}, {count} containers, {jobs} at a time, {builder}"
+                    "skiff {skiff}: release {release}, {} ({}), {jobs} at a time, {builder}",
+                    count(containers.len()),
+                    reasons(containers),
                 )]
             }
             EventKind::Warning { container, message } => {
@@ -49,14 +50,6 @@ impl Plain {
                         .map_or(String::new(), |c| format!("{c}: "))
                 )]
             }
-            EventKind::Note {
-                container: None,
-                message,
-            } => vec![message.clone()],
-            EventKind::Note {
-                container: Some(container),
-                message,
-            } => vec![self.line(event, container, message)],
             EventKind::ContainerStarted { container } => {
                 vec![self.line(event, container, "started")]
             }
@@ -165,6 +158,19 @@ impl Plain {
     }
 }
 
+fn count(containers: usize) -> String {
+    let plural = if containers == 1 { "" } else { "s" };
+    format!("{containers} container{plural}")
+}
+
+/// Why containers are in the run, each reason once.
+fn reasons(containers: &[PlannedContainer]) -> String {
+    let mut reasons: Vec<&str> = containers.iter().map(|c| c.reason.as_str()).collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    reasons.join("; ")
+}
+
 /// A step of the Dockerfile, in contrast to `[internal] …` and `exporting …`.
 fn is_instruction(name: &str) -> bool {
     name.starts_with('[') && !name.starts_with("[internal]") && !name.starts_with("[auth]")
@@ -178,7 +184,6 @@ fn one_line(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::event::PlannedContainer;
 
     #[test]
     fn a_run_reads_like_a_log() {
@@ -236,7 +241,7 @@ mod tests {
             time += std::time::Duration::from_secs(1);
         }
         insta::assert_snapshot!(lines.join("\n"), @r"
-        skiff 0.1.0: release r1, 1 containers, 2 at a time, docker engine
+        skiff 0.1.0: release r1, 1 container (all), 2 at a time, docker engine
            1.0s train started
            3.0s train #2 [1/2] RUN make
            4.0s train #2 ! cc a.c

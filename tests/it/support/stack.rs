@@ -9,9 +9,18 @@ use std::sync::OnceLock;
 pub fn variables() -> &'static BTreeMap<String, String> {
     static STACK: OnceLock<BTreeMap<String, String>> = OnceLock::new();
     STACK.get_or_init(|| {
-        let wanted = ["DOCKER_HOST", "SKIFF_DEV_REGISTRY", "SKIFF_DEV_HOME", "DOCKER_CONFIG", "PATH"];
+        let wanted = [
+            "DOCKER_HOST",
+            "SKIFF_DEV_REGISTRY",
+            "SKIFF_DEV_HOME",
+            "DOCKER_CONFIG",
+            "PATH",
+        ];
         if std::env::var_os("SKIFF_DEV_REGISTRY").is_some() {
-            return wanted.iter().map(|name| ((*name).to_owned(), std::env::var(name).unwrap())).collect();
+            return wanted
+                .iter()
+                .map(|name| ((*name).to_owned(), std::env::var(name).unwrap()))
+                .collect();
         }
         let up = Path::new(env!("CARGO_MANIFEST_DIR")).join("dev/up");
         // The shell undoes the quoting of `--env`.

@@ -1,0 +1,116 @@
+//! The registry cache of a container: which one to import, and its export once the release is done.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::event::EventKind;
+use super::files::FileSessions;
+use super::job::{Built, Shared};
+use super::solve_request::{Sessions, solve_request};
+use crate::buildkit::solve::{SolveError, solve};
+use crate::clock;
+use crate::manifest::model::CacheBackend;
+use crate::plan::PlannedContainer;
+
+/// The frontend attribute `cache-imports` for a container: its cache, if there is one. Exactly one is imported: with
+/// several the builder takes one at random (moby/buildkit#6418). It is looked up first, as a missing one would be
+/// reported as an error by the builder.
+pub(super) async fn imports(planned: &PlannedContainer, shared: &Shared) -> Option<String> {
+    if shared.cache == CacheBackend::None {
+        return None;
+    }
+    let container = &planned.container;
+    let reference = container.cache_repository.tag(&container.cache_tag);
+    match shared.registry.head_manifest(&reference).await {
+        Ok(found) => found.map(|_| {
+            let attributes = serde_json::json!({ "ref": reference.to_string() });
+            serde_json::json!([{ "Type": "registry", "Attrs": attributes }]).to_string()
+        }),
+        Err(error) => {
+            let message = format!("built without registry cache: {error}");
+            shared.events.warn(Some(&container.name), message).await;
+            None
+        }
+    }
+}
+
+/// An export that is not done by then is given up: nobody waits for it, and the next run exports again.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Exports a built container's cache, every intermediate step of it.
+///
+/// It is a solve of its own, after the release: within the build's own solve a registry that stalls would hold the
+/// build, as an export has no time limit. `files` must be sessions that no build has used: a file source is keyed by its
+/// session, and only when that key misses does the builder go by content, which is the key that can be exported
+/// (otherwise: "skipping cache export for empty result").
+pub(super) async fn export(
+    planned: &PlannedContainer,
+    built: &Built,
+    files: &FileSessions,
+    shared: &Shared,
+    cancel: &CancellationToken,
+) {
+    let started = clock::now();
+    let container = &planned.container;
+    let reference = container
+        .cache_repository
+        .tag(&container.cache_tag)
+        .to_string();
+    let work = solve_for_cache(planned, built, &reference, files, shared, cancel);
+    let result = tokio::time::timeout(LIMIT, work).await;
+    let why = match result {
+        Ok(Ok(())) => {
+            let seconds = started.elapsed().as_secs_f64();
+            let container = container.name.clone();
+            let exported = EventKind::CacheExported {
+                container,
+                reference,
+                seconds,
+            };
+            return shared.events.send(exported).await;
+        }
+        Ok(Err(why)) => why,
+        Err(_) => format!("not done within {} s", LIMIT.as_secs()),
+    };
+    let message = format!("the cache was not exported to {reference}: {why}");
+    shared.events.warn(Some(&container.name), message).await;
+}
+
+async fn solve_for_cache(
+    planned: &PlannedContainer,
+    built: &Built,
+    reference: &str,
+    files: &FileSessions,
+    shared: &Shared,
+    cancel: &CancellationToken,
+) -> Result<(), String> {
+    let opened = Sessions::open(&planned.container, files, shared).await;
+    let sessions = opened.map_err(|failure| failure.message)?;
+    let mut request = solve_request(
+        planned,
+        &built.parents,
+        built.cache_imports.as_ref(),
+        &sessions,
+    );
+    let attributes = [
+        ("ref", reference),
+        ("mode", "max"),
+        ("image-manifest", "true"),
+        ("oci-mediatypes", "true"),
+    ];
+    let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    request.cache_export = Some(attributes.into());
+    let (sender, mut updates) = mpsc::channel(16);
+    let ignore = async { while updates.recv().await.is_some() {} };
+    let (result, ()) = tokio::join!(solve(&shared.builder, request, cancel, sender), ignore);
+    match result {
+        Ok(_) => Ok(()),
+        Err(SolveError::Cancelled) => Err("interrupted".into()),
+        Err(SolveError::Failed(error)) => {
+            let ours = sessions.failure(files).await;
+            Err(ours.map_or(error.message, |failure| failure.message))
+        }
+    }
+}

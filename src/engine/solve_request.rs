@@ -1,0 +1,144 @@
+//! What the builder is asked for: sessions and attributes of one container's solve.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::files::{CONTEXT, FileSession, FileSessions, local_name};
+use super::job::Shared;
+use super::outcome::Failure;
+use crate::buildkit::session::{self, Services, Session};
+use crate::buildkit::solve::{Attributes, Solve};
+use crate::manifest::model::{Container, Network};
+use crate::plan::PlannedContainer;
+use crate::profile;
+use crate::reference::ImageRef;
+
+/// The sessions of one solve. They close when it is dropped.
+pub(super) struct Sessions {
+    container: Session,
+    files: Vec<(PathBuf, Arc<FileSession>)>,
+}
+
+impl Sessions {
+    pub(super) async fn open(
+        container: &Container,
+        from: &FileSessions,
+        shared: &Shared,
+    ) -> Result<Self, Failure> {
+        let lost = |status: tonic::Status| {
+            Failure::new(format!("no session with the builder: {}", status.message()))
+        };
+        let mut files = Vec::new();
+        for root in std::iter::once(&container.context).chain(container.contexts.values()) {
+            files.push((root.clone(), from.get(root).await.map_err(lost)?));
+        }
+        let services = Services::auth(shared.auth.clone());
+        let channel = shared.builder.channel.clone();
+        let container = session::open(channel, services).await.map_err(lost)?;
+        Ok(Self { container, files })
+    }
+
+    /// A transfer that failed on our side, in our own words: the builder only knows that it ended. The next session on
+    /// that root is a new one, as what was sent must not be built from.
+    pub(super) async fn failure(&self, from: &FileSessions) -> Option<Failure> {
+        for (root, session) in &self.files {
+            if let Some(error) = session.files.failure() {
+                from.forget(root).await;
+                let help = "nothing was released; running the same command again is safe";
+                return Some(Failure::new(error.to_string()).help(help));
+            }
+        }
+        None
+    }
+}
+
+/// The solve that builds a container from its sources and these parents, without exports.
+pub(super) fn solve_request(
+    planned: &PlannedContainer,
+    parents: &BTreeMap<String, ImageRef>,
+    cache_imports: Option<&String>,
+    sessions: &Sessions,
+) -> Solve {
+    let mut frontend = frontend(planned, parents, sessions);
+    if let Some(imports) = cache_imports {
+        frontend.insert("cache-imports".into(), imports.clone());
+    }
+    Solve {
+        session: sessions.container.id.clone(),
+        frontend,
+        ..Solve::default()
+    }
+}
+
+/// The attributes of the image exporter.
+pub(super) fn exporter(planned: &PlannedContainer) -> Attributes {
+    let attributes = profile::exporter_attrs(planned.container.profile);
+    let mut attributes: Attributes = attributes
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    attributes.insert(
+        "name".into(),
+        planned.container.repository.tag(&planned.tag).to_string(),
+    );
+    attributes
+}
+
+/// The attributes of the Dockerfile frontend (BuildKit `frontend/dockerui/config.go`).
+fn frontend(
+    planned: &PlannedContainer,
+    parents: &BTreeMap<String, ImageRef>,
+    sessions: &Sessions,
+) -> Attributes {
+    let container = &planned.container;
+    let mut attributes = Attributes::new();
+    let mut set = |name: String, value: String| attributes.insert(name, value);
+    let folder = container.dockerfile.parent().unwrap_or(Path::new("/"));
+    let file = container
+        .dockerfile
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let dockerfile = local_name("dockerfile", folder);
+    let session = |root: &Path| {
+        sessions
+            .files
+            .iter()
+            .find(|(r, _)| r == root)
+            .map(|(_, s)| s.session.id.clone())
+            .unwrap_or_default()
+    };
+    let context_session = session(&container.context);
+    set("filename".into(), file.into_owned());
+    set("platform".into(), container.platform.to_string());
+    set(
+        format!("local-sessionid:{CONTEXT}"),
+        context_session.clone(),
+    );
+    set(format!("local-sessionid:{dockerfile}"), context_session);
+    set("dockerfilekey".into(), dockerfile);
+    if let Some(target) = &container.target {
+        set("target".into(), target.clone());
+    }
+    if container.network == Network::None {
+        set("force-network-mode".into(), "none".into());
+    }
+    for (name, value) in &container.args {
+        set(format!("build-arg:{name}"), value.clone());
+    }
+    for (name, value) in &container.labels {
+        set(format!("label:{name}"), value.clone());
+    }
+    for (name, folder) in &container.contexts {
+        let local = local_name("named", folder);
+        set(format!("local-sessionid:{local}"), session(folder));
+        set(format!("context:{name}"), format!("local:{local}"));
+    }
+    for name in &planned.images {
+        if let Some(image) = parents.get(name) {
+            set(format!("context:{name}"), format!("docker-image://{image}"));
+        }
+    }
+    attributes
+}
