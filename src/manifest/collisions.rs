@@ -1,0 +1,185 @@
+//! Names that would mean two things in a registry: tags, channels, caches, release records.
+
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+
+use super::document::Said;
+use super::model::Container;
+use super::not_built;
+use super::{grammar, pattern};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::reference::{Repository, Tag};
+
+/// What the checks look at beside the containers.
+pub(super) struct Names<'a> {
+    pub containers: &'a IndexMap<String, Container>,
+    /// The `repository` pattern with its place, when it is written.
+    pub repository: Option<Span>,
+    pub cache: Option<Span>,
+    pub state: &'a Repository,
+    /// Each channel, with its place when it is written.
+    pub channels: &'a [(Tag, Option<Span>)],
+    /// The places of each container's tags, in the order of `Container::tags`.
+    pub tags: &'a HashMap<String, Vec<Said<String>>>,
+    pub span: &'a dyn Fn(&Said<String>) -> Span,
+}
+
+impl Names<'_> {
+    pub(super) fn check(&self) -> Vec<Diagnostic> {
+        let mut found: Vec<Diagnostic> = self.shared_repositories().into_iter().collect();
+        found.extend(self.records());
+        found.extend(self.containers.values().flat_map(|c| self.tags_of(c)));
+        found.extend(self.caches());
+        found
+    }
+
+    /// The release's tag is the same for every container, so two in one repository would overwrite each other.
+    fn shared_repositories(&self) -> Option<Diagnostic> {
+        let mut users: HashMap<&Repository, &str> = HashMap::new();
+        let (first, second) = self.containers.values().find_map(|c| {
+            users
+                .insert(&c.repository, &c.name)
+                .map(|first| (first, c.name.as_str()))
+        })?;
+        let title = format!(
+            "containers `{first}` and `{second}` would share a repository: {}",
+            not_built::SHARED_REPOSITORY
+        );
+        let diagnostic = Diagnostic::error(title);
+        let diagnostic = match &self.repository {
+            Some(place) => diagnostic.at(place.clone(), "the same for every container"),
+            None => diagnostic,
+        };
+        Some(diagnostic.help("put `{name}` in it, such as \"team/{name}\""))
+    }
+
+    fn records(&self) -> Option<Diagnostic> {
+        let container = self
+            .containers
+            .values()
+            .find(|c| &c.repository == self.state)?;
+        let title = format!(
+            "container `{}` would share the repository `{}` with the release records",
+            container.name,
+            self.state.path()
+        );
+        Some(
+            Diagnostic::error(title)
+                .at(container.span.clone(), "")
+                .help("give the container another name"),
+        )
+    }
+
+    fn tags_of(&self, container: &Container) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        let tags = self
+            .tags
+            .get(&container.name)
+            .map_or(&[][..], Vec::as_slice);
+        for (index, said) in tags.iter().enumerate() {
+            let at = (self.span)(said);
+            let Ok(sample) = grammar::sample_tag(said.get_ref(), &container.name) else {
+                continue;
+            };
+            if let Err(why) = Tag::new(&sample) {
+                let title = format!("wrong tag for container `{}`", container.name);
+                found.push(Diagnostic::error(title).at(at, why.to_string()));
+                continue;
+            }
+            if let Some(first) = tags[..index].iter().find(|t| t.get_ref() == said.get_ref()) {
+                found.push(
+                    Diagnostic::error(format!("tag `{}` is listed twice", said.get_ref()))
+                        .at(at, "")
+                        .see((self.span)(first), "first here")
+                        .help("leave one out"),
+                );
+            } else if let Some((channel, place)) = self.channel(&sample) {
+                let title =
+                    format!("`{channel}` is a channel, which moves, and a tag, which must not");
+                let diagnostic = Diagnostic::error(title).at(at, "an immutable tag");
+                let diagnostic = match place {
+                    Some(place) => diagnostic.see(place.clone(), "a channel"),
+                    None => diagnostic.note("without `[channels]`, `latest` is the channel"),
+                };
+                found.push(diagnostic.help("take it out of the tags: promotion sets it"));
+            } else if sample == container.cache_tag.as_str()
+                && container.cache_repository == container.repository
+            {
+                let title = format!("tag `{sample}` is the build cache's");
+                found.push(
+                    Diagnostic::error(title)
+                        .at(at, "")
+                        .help("use another word, or write another `cache.ref`"),
+                );
+            }
+        }
+        found
+    }
+
+    fn channel(&self, tag: &str) -> Option<&(Tag, Option<Span>)> {
+        self.channels
+            .iter()
+            .find(|(channel, _)| channel.as_str() == tag)
+    }
+
+    /// Two containers with one cache would overwrite each other's; a cache on a channel would replace the image.
+    fn caches(&self) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        let images: HashMap<&Repository, &str> = self
+            .containers
+            .values()
+            .map(|c| (&c.repository, c.name.as_str()))
+            .collect();
+        let mut caches: HashMap<(&Repository, &Tag), &str> = HashMap::new();
+        for container in self.containers.values() {
+            let (repository, tag) = (&container.cache_repository, &container.cache_tag);
+            let at = self.cache.clone().unwrap_or_else(|| container.span.clone());
+            if let Some(first) = caches.insert((repository, tag), &container.name) {
+                let name = &container.name;
+                let title = format!(
+                    "containers `{first}` and `{name}` would share the cache `{repository}:{tag}`"
+                );
+                found.push(Diagnostic::error(title).at(at, "the same for both").help(
+                    "put `{repository}` or `{name}` in it, such as \"{repository}:buildcache\"",
+                ));
+                break;
+            }
+            let is_channel = self.channel(tag.as_str()).is_some();
+            let is_key = tag.as_str().starts_with(grammar::KEY_TAGS);
+            if let Some(image) = images.get(repository).filter(|_| is_channel || is_key) {
+                let title = format!(
+                    "the cache `{repository}:{tag}` would replace an image of container `{image}`"
+                );
+                found.push(
+                    Diagnostic::error(title)
+                        .at(
+                            at,
+                            if is_channel {
+                                "a channel"
+                            } else {
+                                "a content key"
+                            },
+                        )
+                        .help("write another tag, such as \"{repository}:buildcache\""),
+                );
+                break;
+            }
+        }
+        found
+    }
+}
+
+/// The cache's repository and tag for one container.
+pub(super) fn cache_of(
+    reference: &str,
+    repository: &Repository,
+    name: &str,
+) -> Result<(Repository, Tag), String> {
+    let text = pattern::expand(reference, |variable| match variable {
+        "repository" => Some(repository.to_string()),
+        "name" => Some(name.to_owned()),
+        _ => None,
+    });
+    grammar::split_reference(&text.map_err(|e| e.to_string())?)
+}

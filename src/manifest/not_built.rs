@@ -1,0 +1,102 @@
+//! What the contract has and this version has not, in one table: an issue that builds something deletes its line.
+//!
+//! Values are checked against the schema first, so that a typo gets its "did you mean" and not a refusal.
+
+/// One thing that is refused by name.
+pub(super) struct NotBuilt {
+    /// The place, as `schema.rs` counts them; `[]` stands for the items of a list.
+    pub place: &'static str,
+    pub when: When,
+    /// The remedy.
+    pub instead: &'static str,
+}
+
+/// Which values of that place.
+pub(super) enum When {
+    /// Any: the key is not built.
+    Given,
+    /// This very value.
+    Is(&'static str),
+    /// Values with this in them.
+    Has(&'static str),
+    /// Lists of two and more.
+    Several,
+}
+
+const fn no(place: &'static str, when: When, instead: &'static str) -> NotBuilt {
+    NotBuilt {
+        place,
+        when,
+        instead,
+    }
+}
+
+use When::{Given, Has, Is, Several};
+
+const LEAVE_OUT: &str = "leave it out";
+const NAME_BRANCHES: &str = "write the names of the branches, one by one";
+
+pub(super) const TABLE: &[NotBuilt] = &[
+    no("registry.provider", Is("ecr"), USE_OCI),
+    no("registry.account", Given, LEAVE_OUT),
+    no("registry.region", Given, LEAVE_OUT),
+    no("registry.untrusted", Given, LEAVE_OUT),
+    no("release.state", Given, LEAVE_OUT),
+    no("channels.*[]", Has("*"), NAME_BRANCHES),
+    no("channels.*[]", Has("?"), NAME_BRANCHES),
+    no("channels.*[]", Has("["), NAME_BRANCHES),
+    no("builder.driver", Is("docker-container"), USE_DOCKER),
+    no("builder.driver", Is("remote"), USE_DOCKER),
+    no("builder.image", Given, LEAVE_OUT),
+    no("builder.endpoints", Given, LEAVE_OUT),
+    no("cache.backend", Is("s3"), USE_REGISTRY_CACHE),
+    no("cache.backend", Is("local"), USE_REGISTRY_CACHE),
+    no(
+        "cache.export",
+        Is("always"),
+        "use \"channels\" or \"never\"",
+    ),
+    no(
+        "cache.mounts",
+        Is("registry"),
+        "use \"off\", or leave it out",
+    ),
+    no("mirrors", Given, LEAVE_OUT),
+    no(
+        "container.contexts.*",
+        Has("docker-image://"),
+        "use a folder",
+    ),
+    no("container.secrets", Given, LEAVE_OUT),
+    no("container.ssh", Given, LEAVE_OUT),
+    no(
+        "container.network",
+        Is("host"),
+        "use \"default\" or \"none\"",
+    ),
+    no("container.platforms", Several, "name one platform"),
+    no(
+        "container.profile",
+        Is("oci"),
+        "use \"docker\", \"sagemaker\" or \"lambda\"",
+    ),
+    no(
+        "container.tags[]",
+        Has("{version}"),
+        "use {timestamp}, {sha}, {short_sha}, {branch} or {name}",
+    ),
+    no("container.tag_unchanged", Given, LEAVE_OUT),
+    no("container.extra_inputs", Given, LEAVE_OUT),
+    no("container.max_age", Given, LEAVE_OUT),
+];
+
+/// `registry.provider` is "ecr" unless it is written, which is refused as well.
+pub(super) const DEFAULT_PROVIDER: &str =
+    "`registry.provider` is \"ecr\" unless written, which is not built yet";
+pub(super) const USE_OCI: &str =
+    "write `provider = \"oci\"` and `host = \"…\"`, for example \"localhost:5000\"";
+const USE_DOCKER: &str = "use \"auto\" or \"docker\"";
+const USE_REGISTRY_CACHE: &str = "use \"registry\" or \"none\"";
+
+/// Several containers in one repository: their releases' tags would be the same.
+pub(super) const SHARED_REPOSITORY: &str = "several containers in one repository are not built yet";

@@ -1,0 +1,131 @@
+//! Every key of `containers.toml` with its type and grammar, as data: what [`super::check`] walks.
+//!
+//! The whole contract stands here, built or not; what is not built yet is [`super::not_built`]'s to say. A key's place
+//! is its dotted path, with `*` for a name that the user chose; `[defaults]` and `[containers.*]` share `container`.
+
+use super::grammar::{self, Refusal};
+
+/// What a value may be.
+pub(super) enum Kind {
+    /// A string that this grammar takes.
+    Text(fn(&str) -> Result<(), Refusal>),
+    /// One of these strings.
+    OneOf(&'static [&'static str]),
+    Bool,
+    Integer,
+    /// A string, or an integer or boolean that reads the same as a string.
+    Scalar,
+    List(&'static Kind),
+    /// A list with one item at least.
+    Filled(&'static Kind),
+    /// A table with these keys. The first text is the place that its keys get.
+    Table(&'static str, &'static [Key]),
+    /// A table whose keys the user chooses; they must pass this grammar.
+    Map(fn(&str) -> Result<(), Refusal>, &'static Kind),
+}
+
+/// One key of a table.
+pub(super) struct Key {
+    pub name: &'static str,
+    pub kind: Kind,
+}
+
+const fn key(name: &'static str, kind: Kind) -> Key {
+    Key { name, kind }
+}
+
+const TEXT: Kind = Kind::Text(grammar::not_empty);
+const TEXTS: Kind = Kind::List(&TEXT);
+
+/// The file itself.
+pub(super) const MANIFEST: Kind = Kind::Table(
+    "",
+    &[
+        key("version", Kind::Integer),
+        key("required_version", Kind::Text(grammar::requirement)),
+        key("registry", Kind::Table("registry", REGISTRY)),
+        key("release", Kind::Table("release", RELEASE)),
+        key(
+            "channels",
+            Kind::Map(grammar::channel, &Kind::List(&Kind::Text(grammar::branch))),
+        ),
+        key("builder", Kind::Table("builder", BUILDER)),
+        key("cache", Kind::Table("cache", CACHE)),
+        key("mirrors", Kind::Map(grammar::not_empty, &TEXT)),
+        key("discover", Kind::Table("discover", DISCOVER)),
+        key("defaults", Kind::Table("container", CONTAINER)),
+        key(
+            "containers",
+            Kind::Map(
+                grammar::container_name,
+                &Kind::Table("container", CONTAINER),
+            ),
+        ),
+    ],
+);
+
+const REGISTRY: &[Key] = &[
+    key("provider", Kind::OneOf(&["ecr", "oci"])),
+    key("host", Kind::Text(grammar::host)),
+    key("insecure", Kind::Bool),
+    key("account", Kind::Text(grammar::account)),
+    key("region", TEXT),
+    key("repository", Kind::Text(grammar::repository_pattern)),
+    key("create", Kind::Bool),
+    key("untrusted", Kind::Text(grammar::repository_pattern)),
+];
+
+const RELEASE: &[Key] = &[key("state", Kind::Text(grammar::repository))];
+
+const BUILDER: &[Key] = &[
+    key(
+        "driver",
+        Kind::OneOf(&["auto", "docker", "docker-container", "remote"]),
+    ),
+    key("image", TEXT),
+    key("endpoints", TEXTS),
+];
+
+const CACHE: &[Key] = &[
+    key("backend", Kind::OneOf(&["registry", "s3", "local", "none"])),
+    key("ref", Kind::Text(grammar::cache_pattern)),
+    key("export", Kind::OneOf(&["channels", "always", "never"])),
+    key("mounts", Kind::OneOf(&["registry", "off"])),
+];
+
+const DISCOVER: &[Key] = &[
+    key("roots", Kind::List(&Kind::Text(grammar::folder_glob))),
+    key("exclude", Kind::List(&Kind::Text(grammar::folder_glob))),
+];
+
+/// The keys of `[defaults]` and of each `[containers.NAME]`.
+const CONTAINER: &[Key] = &[
+    key("context", TEXT),
+    key("dockerfile", TEXT),
+    key("target", TEXT),
+    key("args", Kind::Map(grammar::variable_name, &Kind::Scalar)),
+    key(
+        "contexts",
+        Kind::Map(grammar::variable_name, &Kind::Text(grammar::named_context)),
+    ),
+    key("secrets", Kind::List(&Kind::Table("secret", SECRET))),
+    key("ssh", TEXTS),
+    key("labels", Kind::Map(grammar::label, &Kind::Scalar)),
+    key("network", Kind::OneOf(&["default", "none", "host"])),
+    key("platforms", Kind::Filled(&Kind::Text(grammar::platform))),
+    key(
+        "profile",
+        Kind::OneOf(&["docker", "sagemaker", "lambda", "oci"]),
+    ),
+    key("tags", Kind::List(&Kind::Text(grammar::tag_pattern))),
+    key("tag_unchanged", Kind::Bool),
+    key(
+        "extra_inputs",
+        Kind::List(&Kind::Text(grammar::folder_glob)),
+    ),
+    key("needs", TEXTS),
+    key("max_age", Kind::Text(grammar::duration_text)),
+    key("timeout", Kind::Text(grammar::duration_text)),
+];
+
+const SECRET: &[Key] = &[key("id", TEXT), key("env", TEXT), key("file", TEXT)];
