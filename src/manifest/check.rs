@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use toml::Spanned;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
-use super::document::Refused;
-use super::grammar::Refusal;
+use super::document::Reported;
+use super::grammar::{self, Refusal, Verdict};
 use super::not_built::{TABLE, When};
 use super::schema::{Key, Kind, MANIFEST};
 use crate::diagnostic::{Diagnostic, SourceText, Span, nearest};
@@ -16,7 +16,7 @@ use crate::diagnostic::{Diagnostic, SourceText, Span, nearest};
 #[derive(Default)]
 pub(super) struct Findings {
     pub diagnostics: Vec<Diagnostic>,
-    pub refused: Refused,
+    pub reported: Reported,
 }
 
 /// Checks the whole file against the schema.
@@ -74,53 +74,34 @@ impl Walk<'_> {
         let before = self.findings.diagnostics.len();
         match (kind, value.get_ref()) {
             (Kind::Text(grammar), DeValue::String(text)) => {
-                if let Err(refusal) = grammar(text) {
-                    self.wrong_value(place, value, refusal);
-                }
+                self.verdict(place, value, grammar(text));
             }
             (Kind::OneOf(choices), DeValue::String(text)) => {
-                if !choices.contains(&text.as_ref()) {
-                    self.wrong_value(place, value, not_a_choice(choices, text));
-                }
+                self.verdict(place, value, choice(choices, text));
             }
-            (Kind::Bool, DeValue::Boolean(_)) | (Kind::Integer, DeValue::Integer(_)) => {}
             (Kind::Scalar, DeValue::String(text)) => {
-                if text.contains('\0') {
-                    let why = "has a NUL character in it".to_owned();
-                    self.wrong_value(place, value, Refusal { why, help: None });
-                }
+                self.verdict(place, value, grammar::no_nul(text));
             }
-            (Kind::Scalar, DeValue::Boolean(_)) => {}
             // `1_000` or `0x10` could mean the text or the number.
             (Kind::Scalar, DeValue::Integer(number)) if self.raw(value) == number.as_str() => {}
+            (Kind::Bool | Kind::Scalar, DeValue::Boolean(_))
+            | (Kind::Integer, DeValue::Integer(_)) => {}
             (Kind::Filled(_), DeValue::Array(items)) if items.is_empty() => {
-                let why = "is empty".to_owned();
-                let help = Some("name one, or leave the key out".to_owned());
-                self.wrong_value(place, value, Refusal { why, help });
+                self.verdict(place, value, grammar::not_empty(""));
             }
             (Kind::List(of) | Kind::Filled(of), DeValue::Array(items)) => {
-                let item_place = Place {
+                let place = Place {
                     schema: format!("{}[]", place.schema),
                     ..place.clone()
                 };
-                for item in items {
-                    self.value(of, &item_place, item);
-                }
+                items.iter().for_each(|item| self.value(of, &place, item));
             }
             (Kind::Table(name, keys), DeValue::Table(table)) => {
                 let place = Place {
                     schema: (*name).to_owned(),
                     ..place.clone()
                 };
-                for (key, value) in table {
-                    match keys.iter().find(|k| k.name == key.get_ref()) {
-                        Some(known) => {
-                            let child = place.child(known.name, known.name, key.span());
-                            self.value(&known.kind, &child, value);
-                        }
-                        None => self.unknown_key(&place, keys, key.get_ref(), key.span()),
-                    }
-                }
+                self.table(keys, &place, table);
             }
             (Kind::Map(grammar, of), DeValue::Table(table)) => {
                 for (key, value) in table {
@@ -136,6 +117,18 @@ impl Walk<'_> {
         }
         if self.findings.diagnostics.len() == before {
             self.not_built(place, value);
+        }
+    }
+
+    fn table(&mut self, keys: &[Key], place: &Place, table: &DeTable<'_>) {
+        for (key, value) in table {
+            match keys.iter().find(|k| k.name == key.get_ref()) {
+                Some(known) => {
+                    let child = place.child(known.name, known.name, key.span());
+                    self.value(&known.kind, &child, value);
+                }
+                None => self.unknown_key(place, keys, key.get_ref(), key.span()),
+            }
         }
     }
 
@@ -174,7 +167,11 @@ impl Walk<'_> {
         };
         let known: Vec<&str> = keys.iter().map(|k| k.name).collect();
         let help = match nearest(wrong, known.iter().copied()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
+            Some(meant) => {
+                let path = place.child(meant, "", 0..0).shown;
+                self.findings.reported.meant.insert(path);
+                format!("did you mean `{meant}`?")
+            }
             None => format!("keys of {home}: {}", known.join(", ")),
         };
         let diagnostic = Diagnostic::error(format!("unknown key `{shown}`"))
@@ -191,10 +188,12 @@ impl Walk<'_> {
             .push(with_help(diagnostic, refusal.help));
     }
 
-    fn wrong_value(&mut self, place: &Place, value: &Spanned<DeValue<'_>>, refusal: Refusal) {
-        let diagnostic = Diagnostic::error(format!("wrong value for `{}`", place.shown))
-            .at(Span::new(self.source, value.span()), refusal.why);
-        self.report(with_help(diagnostic, refusal.help), value);
+    fn verdict(&mut self, place: &Place, value: &Spanned<DeValue<'_>>, verdict: Verdict) {
+        if let Err(refusal) = verdict {
+            let diagnostic = Diagnostic::error(format!("wrong value for `{}`", place.shown))
+                .at(Span::new(self.source, value.span()), refusal.why);
+            self.report(with_help(diagnostic, refusal.help), value);
+        }
     }
 
     fn wrong_type(&mut self, kind: &Kind, place: &Place, value: &Spanned<DeValue<'_>>) {
@@ -239,7 +238,10 @@ impl Walk<'_> {
 
     fn refuse(&mut self, value: &Spanned<DeValue<'_>>) {
         let place = value.span();
-        self.findings.refused.insert((place.start, place.end));
+        self.findings
+            .reported
+            .refused
+            .insert((place.start, place.end));
     }
 }
 
@@ -250,12 +252,15 @@ fn with_help(diagnostic: Diagnostic, help: Option<String>) -> Diagnostic {
     }
 }
 
-fn not_a_choice(choices: &[&'static str], text: &str) -> Refusal {
+fn choice(choices: &[&'static str], text: &str) -> Verdict {
+    if choices.contains(&text) {
+        return Ok(());
+    }
     let quoted: Vec<String> = choices.iter().map(|c| format!("\"{c}\"")).collect();
-    Refusal {
+    Err(Refusal {
         why: format!("expected one of {}", quoted.join(", ")),
         help: nearest(text, choices.iter().copied()).map(|c| format!("did you mean \"{c}\"?")),
-    }
+    })
 }
 
 fn expected(kind: &Kind) -> &'static str {

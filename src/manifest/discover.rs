@@ -1,19 +1,17 @@
 //! `[discover]`: every folder that a `roots` pattern matches and that has a Dockerfile is a container named after it.
 //!
-//! The walk goes only where a pattern can still match, part by part, so that `containers/*` reads one folder however
-//! large the repository is. `*` does not cross `/`; `**` is any number of parts. Hidden folders need a pattern that
-//! names their dot. Links to folders are followed, each real folder being one container at most.
+//! A written container of that name is the same one, and its keys win. A folder whose name cannot be a container's
+//! needs one that is written: the manifest names it by its `context`.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use indexmap::IndexMap;
 
 use super::document::Said;
 use super::grammar;
-use super::locate::{nearest_name, show};
+use super::walk::{Dir, Walk};
 use crate::diagnostic::Diagnostic;
 
 /// A folder that a pattern matched.
@@ -137,11 +135,12 @@ impl Discovery<'_> {
     ) -> IndexMap<String, Folder> {
         folders.sort_by(|a, b| (!a.has_dockerfile, &a.shown).cmp(&(!b.has_dockerfile, &b.shown)));
         let mut named: HashMap<String, Folder> = HashMap::new();
+        let mut nameless = Vec::new();
         for folder in folders {
             let name = folder.name().unwrap_or_default();
             match name.to_str().filter(|n| grammar::is_name(n)) {
                 None if self.claimed.contains(&folder.real) => {}
-                None => diagnostics.push(self.bad_name(&folder)),
+                None => nameless.push(folder),
                 Some(name) => match named.get(name) {
                     None => {
                         named.insert(name.to_owned(), folder);
@@ -154,6 +153,7 @@ impl Discovery<'_> {
                 },
             }
         }
+        diagnostics.extend(nameless.iter().map(|folder| self.bad_name(folder, &named)));
         let mut named: IndexMap<String, Folder> = named
             .into_iter()
             .filter(|(name, f)| f.has_dockerfile || self.written.contains(name.as_str()))
@@ -169,7 +169,7 @@ impl Discovery<'_> {
         }
     }
 
-    fn bad_name(&self, folder: &Folder) -> Diagnostic {
+    fn bad_name(&self, folder: &Folder, taken: &HashMap<String, Folder>) -> Diagnostic {
         let shown = folder.shown.display();
         let Some(path) = folder.shown.to_str() else {
             let title = format!("the name of the folder `{shown}` is not UTF-8");
@@ -179,7 +179,9 @@ impl Discovery<'_> {
         };
         let name = folder.name().and_then(|n| n.to_str()).unwrap_or_default();
         let title = format!("the folder `{path}` gives a name that no container can have");
-        let example = grammar::valid_name(name).unwrap_or_else(|| "NAME".to_owned());
+        let example = grammar::valid_name(name)
+            .filter(|name| !taken.contains_key(name))
+            .unwrap_or_else(|| "NAME".to_owned());
         let help = format!(
             "rename the folder, name it in `discover.exclude`, or give it a name of its own:\n\
              [containers.{example}]\ncontext = {path:?}"
@@ -208,176 +210,4 @@ impl Discovery<'_> {
              [containers.NAME] with `context = \"{two}\"`"
         ))
     }
-}
-
-/// A folder on the way.
-#[derive(Clone)]
-struct Dir {
-    shown: PathBuf,
-    real: PathBuf,
-}
-
-/// One part of a pattern, between two `/`.
-enum Part {
-    Literal(String),
-    Glob {
-        matcher: GlobMatcher,
-        hidden: bool,
-    },
-    /// `**`
-    AnyDepth,
-}
-
-/// The walk of one pattern.
-struct Walk<'a> {
-    root: &'a Path,
-    exclude: &'a GlobSet,
-    /// Real folders and how many parts of the pattern were left there: no link makes a second visit.
-    visited: HashSet<(PathBuf, usize)>,
-    found: Vec<Dir>,
-    unreadable: Vec<(PathBuf, io::Error)>,
-    /// The first folder that the pattern names and that does not exist, and the one that may have been meant.
-    missing: Option<(PathBuf, Option<String>)>,
-}
-
-impl<'a> Walk<'a> {
-    fn new(root: &'a Path, exclude: &'a GlobSet) -> Self {
-        Self {
-            root,
-            exclude,
-            visited: HashSet::new(),
-            found: vec![],
-            unreadable: vec![],
-            missing: None,
-        }
-    }
-
-    fn pattern(&mut self, pattern: &str) {
-        let start = if pattern.starts_with('/') {
-            Dir {
-                shown: PathBuf::from("/"),
-                real: PathBuf::from("/"),
-            }
-        } else {
-            Dir {
-                shown: PathBuf::new(),
-                real: self.root.to_owned(),
-            }
-        };
-        self.walk(&start, &parts(pattern));
-    }
-
-    fn walk(&mut self, dir: &Dir, parts: &[Part]) {
-        if !self.visited.insert((dir.real.clone(), parts.len())) {
-            return;
-        }
-        if self.exclude.is_match(&dir.shown) && dir.shown != Path::new("") {
-            return;
-        }
-        match parts.split_first() {
-            None => self.found.push(dir.clone()),
-            Some((Part::Literal(name), rest)) => match literal_child(dir, name) {
-                Some(child) => self.walk(&child, rest),
-                None if self.missing.is_none() => {
-                    let shown = dir.shown.join(name);
-                    let meant = nearest_name(&dir.real, name)
-                        .map(|meant| dir.shown.join(meant).display().to_string());
-                    self.missing = Some((shown, meant));
-                }
-                None => {}
-            },
-            Some((Part::Glob { matcher, hidden }, rest)) => {
-                for (child, name) in self.subfolders(dir) {
-                    if (*hidden || !is_hidden(&name)) && matcher.is_match(Path::new(&name)) {
-                        self.walk(&child, rest);
-                    }
-                }
-            }
-            Some((Part::AnyDepth, rest)) => {
-                self.walk(dir, rest);
-                for (child, name) in self.subfolders(dir) {
-                    if !is_hidden(&name) {
-                        self.walk(&child, parts);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The folders in a folder, real ones before links, so that a link never takes a real folder's place.
-    fn subfolders(&mut self, dir: &Dir) -> Vec<(Dir, std::ffi::OsString)> {
-        let entries = match std::fs::read_dir(&dir.real) {
-            Ok(entries) => entries,
-            // Gone since its parent was read.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return vec![],
-            Err(e) => {
-                self.unreadable.push((dir.shown.clone(), e));
-                return vec![];
-            }
-        };
-        let mut folders = Vec::new();
-        for entry in entries.filter_map(Result::ok) {
-            let name = entry.file_name();
-            let Ok(kind) = entry.file_type() else {
-                continue;
-            };
-            let real = if kind.is_dir() {
-                Some(dir.real.join(&name))
-            } else if kind.is_symlink() {
-                real_folder(&entry.path())
-            } else {
-                None
-            };
-            if let Some(real) = real {
-                let shown = dir.shown.join(&name);
-                folders.push((kind.is_symlink(), name, Dir { shown, real }));
-            }
-        }
-        folders.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        folders
-            .into_iter()
-            .map(|(_, name, dir)| (dir, name))
-            .collect()
-    }
-}
-
-fn is_hidden(name: &std::ffi::OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".")
-}
-
-fn real_folder(path: &Path) -> Option<PathBuf> {
-    std::fs::canonicalize(path).ok().filter(|p| p.is_dir())
-}
-
-fn literal_child(dir: &Dir, name: &str) -> Option<Dir> {
-    Some(Dir {
-        shown: show(&dir.shown.join(name)),
-        real: real_folder(&dir.real.join(name))?,
-    })
-}
-
-fn parts(pattern: &str) -> Vec<Part> {
-    let mut parts = Vec::new();
-    for text in pattern.split('/').filter(|p| !p.is_empty() && *p != ".") {
-        if text == "**" {
-            if !matches!(parts.last(), Some(Part::AnyDepth)) {
-                parts.push(Part::AnyDepth);
-            }
-        } else if !text.contains(['*', '?', '[', ']', '{', '}', '\\']) {
-            parts.push(Part::Literal(text.to_owned()));
-        } else if let Ok(glob) = GlobBuilder::new(text).literal_separator(true).build() {
-            parts.push(Part::Glob {
-                matcher: glob.compile_matcher(),
-                hidden: text.starts_with('.'),
-            });
-        }
-    }
-    // `a/**` is what is in `a`, not `a`.
-    if let (Some(Part::AnyDepth), Ok(any)) = (parts.last(), globset::Glob::new("*")) {
-        parts.push(Part::Glob {
-            matcher: any.compile_matcher(),
-            hidden: false,
-        });
-    }
-    parts
 }

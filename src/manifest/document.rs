@@ -8,6 +8,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::MAX_SHOWN;
 use crate::diagnostic::{Diagnostic, SourceText, Span};
 
 /// A text or list with the place where it stands.
@@ -35,10 +36,17 @@ pub(super) fn parse(source: &Arc<SourceText>) -> Document<'_> {
     errors.sort_by_key(|(place, _)| (place.start, place.end));
     let mut syntax = Vec::new();
     let mut lost: Vec<Range<usize>> = Vec::new();
+    let mut lost_until = 0;
+    let more = errors.len().saturating_sub(MAX_SHOWN);
     for (place, message) in errors {
         // One slip makes the parser stumble on: only the first error of a line, list or inline table says something.
-        if lost.iter().any(|l| within(&place, l)) {
+        if !lost.is_empty() && place.end <= lost_until {
             continue;
+        }
+        if syntax.len() == MAX_SHOWN {
+            lost.push(place.start..source.text.len());
+            syntax.push(Diagnostic::error(format!("and up to {more} more errors")));
+            break;
         }
         let line = line_around(&source.text, place.start);
         let value = values.iter().find(|v| within(&place, v));
@@ -49,7 +57,9 @@ pub(super) fn parse(source: &Arc<SourceText>) -> Document<'_> {
         }
         syntax.push(diagnostic);
         let value = value.cloned().unwrap_or(place);
-        lost.push(line.start.min(value.start)..line.end.max(value.end));
+        let end = end_of_loss(&source.text, &line).max(value.end);
+        lost.push(line.start.min(value.start)..end);
+        lost_until = lost_until.max(end);
     }
     Document { root, syntax, lost }
 }
@@ -73,6 +83,16 @@ fn compound_values(value: &Spanned<DeValue<'_>>, found: &mut Vec<Range<usize>>) 
     }
 }
 
+/// The end of the line; for a header, of its whole table, since its keys stand elsewhere now.
+fn end_of_loss(text: &str, line: &Range<usize>) -> usize {
+    if !text[line.clone()].trim_start().starts_with('[') {
+        return line.end;
+    }
+    text[line.end..]
+        .find("\n[")
+        .map_or(text.len(), |next| line.end + next)
+}
+
 fn line_around(text: &str, at: usize) -> Range<usize> {
     let at = at.min(text.len());
     let bytes = text.as_bytes();
@@ -87,8 +107,14 @@ fn line_around(text: &str, at: usize) -> Range<usize> {
     start..end
 }
 
-/// The places of values that were reported: nobody looks at them again.
-pub(super) type Refused = HashSet<(usize, usize)>;
+/// What was reported already, so that nothing is reported twice.
+#[derive(Default)]
+pub(super) struct Reported {
+    /// The places of refused values: nobody looks at them again.
+    pub refused: HashSet<(usize, usize)>,
+    /// Keys, by their dotted path, that a misspelled one was taken for: they are not missing.
+    pub meant: HashSet<String>,
+}
 
 /// A key that may be missing, or was reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +147,7 @@ impl<T> Given<T> {
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     table: Option<&'a DeTable<'a>>,
-    refused: &'a Refused,
+    reported: &'a Reported,
 }
 
 /// An entry of a table: key and value with their places.
@@ -131,9 +157,9 @@ pub(super) type Entry<'a> = (
 );
 
 impl<'a> View<'a> {
-    pub(super) fn new(value: &'a Spanned<DeValue<'a>>, refused: &'a Refused) -> Self {
+    pub(super) fn new(value: &'a Spanned<DeValue<'a>>, reported: &'a Reported) -> Self {
         let table = value.get_ref().as_table();
-        Self { table, refused }
+        Self { table, reported }
     }
 
     /// An empty table.
@@ -160,7 +186,21 @@ impl<'a> View<'a> {
 
     fn is_good(self, value: &Spanned<DeValue<'_>>) -> bool {
         let place = value.span();
-        !self.refused.contains(&(place.start, place.end))
+        !self.reported.refused.contains(&(place.start, place.end))
+    }
+
+    /// Whether a misspelled key was taken for the one at this dotted path of the whole file.
+    pub(super) fn is_meant(self, path: &str) -> bool {
+        self.reported.meant.contains(path)
+    }
+
+    /// Whether the key at this dotted path of the whole file is neither written nor meant by a misspelled one.
+    pub(super) fn lacks(self, path: &str) -> bool {
+        !self.is_meant(path) && path.split('.').try_fold(self, Self::step).is_none()
+    }
+
+    fn step(self, key: &str) -> Option<Self> {
+        self.get(key).map(|value| Self::new(value, self.reported))
     }
 
     /// The key's own place, when it is there.
@@ -198,6 +238,14 @@ impl<'a> View<'a> {
 
     pub(super) fn flag(self, key: &str) -> Option<bool> {
         self.get(key)?.get_ref().as_bool()
+    }
+
+    /// Whether nothing of this list was reported.
+    pub(super) fn is_whole(self, key: &str) -> bool {
+        self.get(key).is_none_or(|value| {
+            let items = value.get_ref().as_array().into_iter().flatten();
+            self.is_good(value) && items.into_iter().all(|item| self.is_good(item))
+        })
     }
 
     /// A list of strings: its place and its good items.

@@ -105,14 +105,39 @@ mod tests {
         std::fs::write(dir.path().join("other.toml"), "").unwrap();
         let other = find(Some(Path::new("other.toml")), dir.path());
         assert_eq!(other, Ok(dir.path().join("other.toml")));
-        insta::assert_snapshot!(failure(Some("sub"), dir.path()), @"");
-        insta::assert_snapshot!(failure(Some("othr.toml"), dir.path()), @"");
-        insta::assert_snapshot!(failure(Some("nothing/like.this"), dir.path()), @"");
+        insta::assert_snapshot!(failure(Some("sub"), dir.path()), @r"
+        error: `sub` is a folder, not a manifest
+         |
+         = help: write `-f sub/containers.toml`
+        ");
+        insta::assert_snapshot!(failure(Some("othr.toml"), dir.path()), @r"
+        error: there is no manifest `othr.toml`
+         |
+         = help: did you mean `-f other.toml`?
+        ");
+        insta::assert_snapshot!(failure(Some("nothing/like.this"), dir.path()), @r"
+        error: there is no manifest `nothing/like.this`
+         |
+         = help: name the manifest after `-f`, relative to where you stand
+        ");
     }
 
     #[test]
     fn without_one_the_error_shows_what_to_write() {
         let dir = tempfile::tempdir().unwrap();
-        insta::assert_snapshot!(failure(None, dir.path()), @"");
+        insta::assert_snapshot!(failure(None, dir.path()), @r#"
+        error: there is no `containers.toml` in `[cwd]` or any folder above it
+         |
+         = help: name it with `-f PATH`
+         = help: or write one at the top of the repository:
+                 version = 1
+                 
+                 [registry]
+                 provider = "oci"
+                 host = "localhost:5000"
+                 
+                 [discover]
+                 roots = ["containers/*"]
+        "#);
     }
 }

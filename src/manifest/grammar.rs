@@ -15,7 +15,7 @@ pub(super) struct Refusal {
     pub help: Option<String>,
 }
 
-type Verdict = Result<(), Refusal>;
+pub(super) type Verdict = Result<(), Refusal>;
 
 fn refuse<T>(why: impl Into<String>, help: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal {
@@ -34,6 +34,11 @@ pub(super) fn not_empty(text: &str) -> Verdict {
     if text.trim().is_empty() {
         return refuse("is empty", "write a value, or leave the key out");
     }
+    no_nul(text)
+}
+
+/// No process takes a NUL in an argument or a path.
+pub(super) fn no_nul(text: &str) -> Verdict {
     if text.contains('\0') {
         return refuse("has a NUL character in it", "take it out");
     }

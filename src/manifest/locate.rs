@@ -74,9 +74,8 @@ fn meant(base: &Path, written: &Path) -> Option<String> {
             continue;
         }
         let wrong = part.as_os_str().to_str()?;
-        let rest = parts.as_path();
         shown.push(nearest_name(&base.join(&shown), wrong)?);
-        shown.push(rest);
+        shown.extend(parts);
         return base
             .join(&shown)
             .exists()

@@ -8,6 +8,7 @@
 
 mod check;
 mod collisions;
+mod container;
 mod discover;
 mod document;
 mod find;
@@ -19,10 +20,12 @@ mod needs;
 mod not_built;
 pub(crate) mod pattern;
 mod project;
+mod registry;
 mod requirement;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -88,11 +91,9 @@ fn read(path: &Path, shown_as: &str) -> Result<String, Diagnostic> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count()
-            + 1;
+        let line = 1 + String::from_utf8_lossy(&error.as_bytes()[..at])
+            .matches('\n')
+            .count();
         failed(&format_args!("byte {at}, in line {line}, is not UTF-8")).help("save it as UTF-8")
     })
 }
@@ -100,10 +101,8 @@ fn read(path: &Path, shown_as: &str) -> Result<String, Diagnostic> {
 /// Everything but reading the file.
 fn load_text(location: &Location<'_>) -> Loaded {
     let Document { root, syntax, lost } = document::parse(location.source);
-    if syntax.is_empty() {
-        if let Some(error) = wrong_version(location.source, &root) {
-            return Err(vec![error]);
-        }
+    if let (true, Some(error)) = (syntax.is_empty(), wrong_version(location.source, &root)) {
+        return Err(vec![error]);
     }
     let mut findings = check::check(location.source, &root);
     if !syntax.is_empty() {
@@ -114,7 +113,7 @@ fn load_text(location: &Location<'_>) -> Loaded {
         findings.diagnostics.extend(syntax);
         return Err(in_order(findings.diagnostics));
     }
-    let view = View::new(&root, &findings.refused);
+    let view = View::new(&root, &findings.reported);
     let mut diagnostics = findings.diagnostics;
     diagnostics.extend(no_version(location.source, view));
     let (manifest, found) = project::assemble(location, view);
@@ -163,7 +162,7 @@ fn wrong_version(
 }
 
 fn no_version(source: &Arc<SourceText>, view: View<'_>) -> Option<Diagnostic> {
-    view.key("version").is_none().then(|| {
+    view.lacks("version").then(|| {
         Diagnostic::error("`version` is missing")
             .at(Span::new(source, 0..0), "")
             .help("write `version = 1` as the first line")
@@ -173,7 +172,7 @@ fn no_version(source: &Arc<SourceText>, view: View<'_>) -> Option<Diagnostic> {
 fn points_into(diagnostic: &Diagnostic, place: &std::ops::Range<usize>) -> bool {
     diagnostic.labels.iter().any(|label| {
         let range = &label.span.range;
-        range.start < place.end.max(place.start + 1) && place.start <= range.end
+        range.start <= place.end && place.start <= range.end
     })
 }
 
@@ -185,7 +184,9 @@ fn in_order(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
             .iter()
             .find(|l| l.primary)
             .map(|l| l.span.range.clone());
-        (place.map(|r| (r.start, r.end)), d.title.clone())
+        // What has no place comes last.
+        let place = place.map_or((usize::MAX, usize::MAX), |r| (r.start, r.end));
+        (place, d.title.clone())
     });
     diagnostics.dedup();
     let more = diagnostics.len().saturating_sub(MAX_SHOWN);

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use indexmap::IndexMap;
 
+use super::MAX_SHOWN;
 use super::document::Said;
 use crate::diagnostic::{Diagnostic, Span, nearest};
 
@@ -19,6 +20,8 @@ pub(super) fn check(
     span: &dyn Fn(&Said<String>) -> Span,
 ) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
+    // One in the defaults is every container's: once is enough.
+    let mut seen = HashSet::new();
     let names: HashSet<&str> = known.iter().copied().collect();
     for (name, wanted) in needs {
         for need in wanted {
@@ -29,15 +32,17 @@ pub(super) fn check(
                         .at(span(need), "")
                         .help("leave it out"),
                 );
-            } else if !names.contains(wrong) {
+            } else if !names.contains(wrong) && seen.insert(need.span().start) {
                 let title = format!("container `{name}` needs `{wrong}`, which does not exist");
                 let diagnostic = Diagnostic::error(title).at(span(need), "no such container");
-                diagnostics.push(
-                    diagnostic.help(match nearest(wrong, known.iter().copied()) {
-                        Some(meant) => format!("did you mean `{meant}`?"),
-                        None => format!("the containers: {}", some_of(known)),
-                    }),
-                );
+                // What was meant is looked for among all names: only where somebody will read it.
+                let meant = (diagnostics.len() < MAX_SHOWN)
+                    .then(|| nearest(wrong, known.iter().copied()))
+                    .flatten();
+                diagnostics.push(diagnostic.help(match meant {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("the containers: {}", some_of(known)),
+                }));
             }
         }
     }

@@ -1,0 +1,208 @@
+//! One container: its files found, its names put together.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use toml::Spanned;
+
+use super::discover::Folder;
+use super::document::{Given, Said};
+use super::layer::Layer;
+use super::locate::Missing;
+use super::model::{Container, Network, Platform, Profile};
+use super::project::Location;
+use super::registry::Naming;
+use super::{collisions, grammar, locate};
+use crate::diagnostic::{Diagnostic, Span, nearest};
+use crate::reference::{Repository, Tag};
+
+/// A container before its files were looked for.
+pub(super) struct Draft<'a> {
+    pub name: &'a str,
+    pub layer: Layer,
+    pub folder: Option<&'a Folder>,
+    pub span: Span,
+}
+
+/// Makes containers of drafts.
+pub(super) struct Maker<'a> {
+    pub location: &'a Location<'a>,
+    pub naming: &'a Naming,
+    pub discovered: &'a IndexMap<String, Folder>,
+    /// What is wrong with those made so far.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Maker<'_> {
+    /// The container, unless a file or a name of it is wrong.
+    pub(super) fn container(&mut self, draft: &Draft<'_>) -> Option<Container> {
+        let files = self.files(draft);
+        let contexts = self.contexts(&draft.layer);
+        let names = self.names(draft);
+        let ((context, dockerfile), (repository, (cache_repository, cache_tag))) = (files?, names?);
+        let layer = &draft.layer;
+        let text = |said: &Option<Said<String>>| said.as_ref().map(|s| s.get_ref().clone());
+        let texts = |said: &Option<Said<Vec<Said<String>>>>| {
+            said.iter()
+                .flat_map(Spanned::get_ref)
+                .map(|s| s.get_ref().clone())
+                .collect::<Vec<_>>()
+        };
+        let mut needs = texts(&layer.needs);
+        let mut seen = HashSet::new();
+        needs.retain(|need| seen.insert(need.clone()));
+        let platforms = texts(&layer.platforms);
+        Some(Container {
+            name: draft.name.to_owned(),
+            context,
+            dockerfile,
+            target: text(&layer.target),
+            args: layer.args.clone(),
+            contexts,
+            labels: layer.labels.clone(),
+            network: match text(&layer.network).as_deref() {
+                Some("none") => Network::None,
+                _ => Network::Default,
+            },
+            platform: platforms
+                .first()
+                .and_then(|p| grammar::parse_platform(p).ok())
+                .unwrap_or_else(default_platform),
+            profile: match text(&layer.profile).as_deref() {
+                Some("sagemaker") => Profile::Sagemaker,
+                Some("lambda") => Profile::Lambda,
+                _ => Profile::Docker,
+            },
+            tags: texts(&layer.tags),
+            needs,
+            repository,
+            cache_repository,
+            cache_tag,
+            timeout: text(&layer.timeout).and_then(|t| grammar::duration(&t).ok()),
+            span: draft.span.clone(),
+        })
+    }
+
+    /// Context and Dockerfile.
+    fn files(&mut self, draft: &Draft<'_>) -> Option<(PathBuf, PathBuf)> {
+        let context = match (&draft.layer.context, draft.folder) {
+            (Given::Value(said), _) => self.folder(said)?,
+            (Given::Absent, Some(folder)) => folder.real.clone(),
+            (Given::Absent, None) => {
+                self.no_context(draft);
+                return None;
+            }
+            (Given::Refused, _) => return None,
+        };
+        let said = match &draft.layer.dockerfile {
+            Given::Value(said) => Some(said),
+            Given::Absent => None,
+            Given::Refused => return None,
+        };
+        let written = said.map_or("Dockerfile", |s| s.get_ref());
+        match locate::file(&context, written) {
+            Ok(dockerfile) => Some((context, dockerfile)),
+            Err(missing) => {
+                let place = match (said, &draft.layer.context) {
+                    (Some(said), _) | (None, Given::Value(said)) => self.at(said.span()),
+                    _ => draft.span.clone(),
+                };
+                self.no_dockerfile(draft, place, &context.join(written), missing);
+                None
+            }
+        }
+    }
+
+    fn no_dockerfile(&mut self, draft: &Draft<'_>, place: Span, path: &Path, missing: Missing) {
+        let shown = path.strip_prefix(self.location.root).unwrap_or(path);
+        let title = format!("no Dockerfile for container `{}`", draft.name);
+        let label = format!("`{}`: {}", shown.display(), missing.why);
+        let help = match missing.meant {
+            Some(meant) => format!("did you mean `dockerfile = \"{meant}\"`?"),
+            None => "write `dockerfile = \"…\"`, relative to the context".to_owned(),
+        };
+        self.error(Diagnostic::error(title).at(place, label).help(help));
+    }
+
+    fn at(&self, range: Range<usize>) -> Span {
+        Span::new(self.location.source, range)
+    }
+
+    fn error(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn folder(&mut self, said: &Said<String>) -> Option<PathBuf> {
+        let written = said.get_ref();
+        match locate::folder(self.location.root, written) {
+            Ok(path) => Some(path),
+            Err(missing) => {
+                let diagnostic = Diagnostic::error(format!("`{written}` cannot be a context"))
+                    .at(self.at(said.span()), missing.why);
+                let help = match missing.meant {
+                    Some(meant) => format!("did you mean \"{meant}\"?"),
+                    None => "write a folder, relative to the manifest's".to_owned(),
+                };
+                self.error(diagnostic.help(help));
+                None
+            }
+        }
+    }
+
+    fn contexts(&mut self, layer: &Layer) -> BTreeMap<String, PathBuf> {
+        let named = layer.contexts.iter();
+        named
+            .filter_map(|(name, said)| Some((name.clone(), self.folder(said)?)))
+            .collect()
+    }
+
+    fn no_context(&mut self, draft: &Draft<'_>) {
+        let title = format!("container `{}` has no context", draft.name);
+        let diagnostic = Diagnostic::error(title).at(
+            draft.span.clone(),
+            "no folder of this name was discovered either",
+        );
+        let names = self.discovered.keys().map(String::as_str);
+        let diagnostic = match nearest(draft.name, names) {
+            Some(meant) => {
+                diagnostic.help(format!("did you mean `{meant}`, which was discovered?"))
+            }
+            None => diagnostic,
+        };
+        self.error(diagnostic.help("write `context = \"path/of/its/folder\"`"));
+    }
+
+    /// Repository and cache.
+    fn names(&mut self, draft: &Draft<'_>) -> Option<(Repository, (Repository, Tag))> {
+        let (name, naming) = (draft.name, self.naming);
+        let made = naming.repository(name).and_then(|repository| {
+            let reference = match (&naming.cache_ref, naming.is_shared()) {
+                (Some(said), _) => said.get_ref(),
+                (None, true) => "{repository}:buildcache-{name}",
+                (None, false) => "{repository}:buildcache",
+            };
+            let cache = collisions::cache_of(reference, &repository, name)?;
+            Ok((repository, cache))
+        });
+        match made {
+            Ok(names) => Some(names),
+            Err(why) => {
+                let title = format!("no registry accepts the names of container `{name}`");
+                let diagnostic = Diagnostic::error(title).at(draft.span.clone(), why);
+                self.error(diagnostic.help("give the container a shorter name"));
+                None
+            }
+        }
+    }
+}
+
+/// What runs in AWS by default. Not this machine's: an image and its key must not depend on who builds.
+fn default_platform() -> Platform {
+    Platform {
+        os: "linux".to_owned(),
+        architecture: "amd64".to_owned(),
+        variant: None,
+    }
+}

@@ -1,0 +1,246 @@
+//! Containers among each other and with their files.
+
+use super::{HEAD, errors};
+
+#[test]
+fn containers_need_their_folders_and_files() {
+    insta::assert_snapshot!(errors(
+        &["c/train/Dockerfile.gpu", "c/etl/dockerfile", "c/file", "c/base/Dockerfile", "c/empty/"],
+        &format!("{HEAD}[discover]\nroots = [\"c/*\"]\n[containers.train]\ndockerfile = \"Dockerfile.gpv\"\n[containers.etl]\ncontext = \"c/etl\"\n[containers.file]\ncontext = \"c/file\"\n[containers.bose]\n[containers.empty]\n[containers.out]\ncontext = \"../nowhere/x\"\n")
+    ), @r#"
+    error: no Dockerfile for container `train`
+     --> containers.toml:8:14
+      |
+    8 | dockerfile = "Dockerfile.gpv"
+      |              ^^^^^^^^^^^^^^^^ `c/train/Dockerfile.gpv`: no such file
+      |
+      = help: did you mean `dockerfile = "Dockerfile.gpu"`?
+
+    error: no Dockerfile for container `etl`
+      --> containers.toml:10:11
+       |
+    10 | context = "c/etl"
+       |           ^^^^^^^ `c/etl/Dockerfile`: no such file
+       |
+       = help: did you mean `dockerfile = "dockerfile"`?
+
+    error: `c/file` cannot be a context
+      --> containers.toml:12:11
+       |
+    12 | context = "c/file"
+       |           ^^^^^^^^ is a file, not a folder
+       |
+       = help: write a folder, relative to the manifest's
+
+    error: container `bose` has no context
+      --> containers.toml:13:13
+       |
+    13 | [containers.bose]
+       |             ^^^^ no folder of this name was discovered either
+       |
+       = help: did you mean `base`, which was discovered?
+       = help: write `context = "path/of/its/folder"`
+
+    error: no Dockerfile for container `empty`
+      --> containers.toml:14:13
+       |
+    14 | [containers.empty]
+       |             ^^^^^ `c/empty/Dockerfile`: no such file
+       |
+       = help: write `dockerfile = "…"`, relative to the context
+
+    error: `../nowhere/x` cannot be a context
+      --> containers.toml:16:11
+       |
+    16 | context = "../nowhere/x"
+       |           ^^^^^^^^^^^^^^ no such folder
+       |
+       = help: write a folder, relative to the manifest's
+    "#);
+}
+
+#[test]
+fn names_that_mean_two_things_are_refused() {
+    insta::assert_snapshot!(errors(
+        &["a/Dockerfile", "skiff/Dockerfile"],
+        &format!("{HEAD}[cache]\nref = \"localhost:5000/a:latest\"\n[channels]\nlatest = [\"main\"]\nstable = []\n[containers.a]\ncontext = \"a\"\ntags = [\"stable\", \"{{sha}}\", \"{{sha}}\"]\n[containers.skiff]\ncontext = \"skiff\"\n[containers.all]\ncontext = \"a\"\n[containers.Big]\ncontext = \"a\"\n[containers.\"a/b\"]\ncontext = \"a\"\n")
+    ), @r#"
+    error: the cache `localhost:5000/a:latest` would replace an image of container `a`
+     --> containers.toml:6:7
+      |
+    6 | ref = "localhost:5000/a:latest"
+      |       ^^^^^^^^^^^^^^^^^^^^^^^^^ a channel
+      |
+      = help: write another tag, such as "{repository}:buildcache"
+
+    error: `stable` is a channel, which moves, and a tag, which must not
+      --> containers.toml:12:9
+       |
+     9 | stable = []
+       | ------ a channel
+    ...
+    12 | tags = ["stable", "{sha}", "{sha}"]
+       |         ^^^^^^^^ an immutable tag
+       |
+       = help: take it out of the tags: promotion sets it
+
+    error: tag `{sha}` is listed twice
+      --> containers.toml:12:28
+       |
+    12 | tags = ["stable", "{sha}", "{sha}"]
+       |                   -------  ^^^^^^^
+       |                   |
+       |                   first here
+       |
+       = help: leave one out
+
+    error: container `skiff` would share the repository `skiff` with the release records
+      --> containers.toml:13:13
+       |
+    13 | [containers.skiff]
+       |             ^^^^^
+       |
+       = help: give the container another name
+
+    error: wrong name in `containers.all`
+      --> containers.toml:15:13
+       |
+    15 | [containers.all]
+       |             ^^^ `all` means every container on the command line
+       |
+       = help: give the container another name
+
+    error: wrong name in `containers.Big`
+      --> containers.toml:17:13
+       |
+    17 | [containers.Big]
+       |             ^^^ no registry accepts this name
+       |
+       = help: a name is lower-case letters and digits, joined by `.`, `_`, `__` or `-`; for example `big`
+
+    error: wrong name in `containers."a/b"`
+      --> containers.toml:19:13
+       |
+    19 | [containers."a/b"]
+       |             ^^^^^ no registry accepts this name
+       |
+       = help: a name is lower-case letters and digits, joined by `.`, `_`, `__` or `-`; for example `a-b`
+    "#);
+    insta::assert_snapshot!(errors(
+        &["a/Dockerfile", "b/Dockerfile"],
+        &format!("{HEAD}repository = \"team/app\"\n[cache]\nref = \"cache.local/c:x\"\n[defaults]\ntags = [\"latest\"]\n[containers.a]\ncontext = \"a\"\n[containers.b]\ncontext = \"b\"\n")
+    ), @r#"
+    error: containers `a` and `b` would share a repository: several containers in one repository are not built yet
+     --> containers.toml:5:14
+      |
+    5 | repository = "team/app"
+      |              ^^^^^^^^^^ the same for every container
+      |
+      = help: put `{name}` in it, such as "team/{name}"
+
+    error: containers `a` and `b` would share the cache `cache.local/c:x`
+     --> containers.toml:7:7
+      |
+    7 | ref = "cache.local/c:x"
+      |       ^^^^^^^^^^^^^^^^^ the same for both
+      |
+      = help: put `{repository}` or `{name}` in it, such as "{repository}:buildcache"
+
+    error: `latest` is a channel, which moves, and a tag, which must not
+     --> containers.toml:9:9
+      |
+    9 | tags = ["latest"]
+      |         ^^^^^^^^ an immutable tag
+      |
+      = note: without `[channels]`, `latest` is the channel
+      = help: take it out of the tags: promotion sets it
+    "#);
+}
+
+#[test]
+fn circles_are_named() {
+    let files = [
+        "a/Dockerfile",
+        "b/Dockerfile",
+        "c/Dockerfile",
+        "d/Dockerfile",
+    ];
+    let text = format!(
+        "{HEAD}[discover]\nroots = [\"*\"]\n[containers.a]\nneeds = [\"b\"]\n[containers.b]\nneeds = [\"d\", \"c\"]\n[containers.c]\nneeds = [\"a\"]\n"
+    );
+    insta::assert_snapshot!(errors(&files, &text), @r#"
+    error: `needs` goes in a circle: a -> b -> c -> a
+      --> containers.toml:8:10
+       |
+     8 | needs = ["b"]
+       |          ^^^ `a` needs `b`
+     9 | [containers.b]
+    10 | needs = ["d", "c"]
+       |               --- `b` needs `c`
+    11 | [containers.c]
+    12 | needs = ["a"]
+       |          --- `c` needs `a`
+       |
+       = help: take one of these out
+    "#);
+}
+
+#[test]
+fn a_manifest_without_containers_says_how_to_have_some() {
+    insta::assert_snapshot!(errors(&["infra/containers/x/"], &format!("{HEAD}[discover]\nroots = [\"infra/containers/*\", \"infre/*\"]\n")), @r#"
+    error: the manifest has no containers
+     --> containers.toml:5:2
+      |
+    5 | [discover]
+      |  ^^^^^^^^
+      |
+      = help: let them be found:
+              [discover]
+              roots = ["containers/*"]
+      = help: or write each:
+              [containers.NAME]
+              context = "path/of/its/folder"
+
+    warning: `infra/containers/*` finds no container
+     --> containers.toml:6:10
+      |
+    6 | roots = ["infra/containers/*", "infre/*"]
+      |          ^^^^^^^^^^^^^^^^^^^^ one folder matches, without a `Dockerfile`
+
+    warning: `infre/*` finds no container
+     --> containers.toml:6:32
+      |
+    6 | roots = ["infra/containers/*", "infre/*"]
+      |                                ^^^^^^^^^ no folder matches
+      |
+      = help: there is no folder `infre`; did you mean `infra`?
+    "#);
+    insta::assert_snapshot!(errors(&[], HEAD), @r#"
+    error: the manifest has no containers
+     --> containers.toml:1:1
+      |
+    1 | version = 1
+      | ^
+      |
+      = help: let them be found:
+              [discover]
+              roots = ["containers/*"]
+      = help: or write each:
+              [containers.NAME]
+              context = "path/of/its/folder"
+    "#);
+}
+
+#[test]
+fn a_wrong_need_of_the_defaults_is_reported_once() {
+    let text = format!("{HEAD}[discover]\nroots = [\"*\"]\n[defaults]\nneeds = [\"postgres\"]\n");
+    insta::assert_snapshot!(errors(&["a/Dockerfile", "b/Dockerfile"], &text), @r#"
+    error: container `a` needs `postgres`, which does not exist
+     --> containers.toml:8:10
+      |
+    8 | needs = ["postgres"]
+      |          ^^^^^^^^^^ no such container
+      |
+      = help: the containers: a, b
+    "#);
+}
