@@ -201,6 +201,13 @@ impl Steps {
     }
 
     fn end(&mut self, digest: &str, seconds: f64, events: &mut Vec<EventKind>) {
+        // One update may hold several versions of a vertex that has ended.
+        if self
+            .find(digest)
+            .is_none_or(|(_, step)| step.state == State::Ended)
+        {
+            return;
+        }
         for stderr in [false, true] {
             let Some((_, step)) = self.find(digest) else {
                 return;

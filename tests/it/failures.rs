@@ -180,7 +180,7 @@ fn a_registry_that_is_down() {
 #[test]
 fn a_registry_that_fails_for_good_in_the_middle_of_the_push() {
     let gate = Gate::start(&[Rule {
-        method: "PATCH",
+        method: "PUT",
         path: "/blobs/uploads/",
         from: 1,
         times: u64::MAX,
@@ -201,7 +201,7 @@ fn a_registry_that_fails_for_good_in_the_middle_of_the_push() {
 fn a_registry_that_recovers_is_tried_again_without_rebuilding() {
     let gate = Gate::start(&[
         Rule {
-            method: "PATCH",
+            method: "PUT",
             path: "/blobs/uploads/",
             from: 1,
             times: 2,

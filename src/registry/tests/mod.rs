@@ -1,8 +1,7 @@
-//! The client against servers: scripted ones for what goes wrong ([`faults`], [`login`]), a real one ([`real`]).
+//! The client against servers: scripted ones, for what goes wrong ([`faults`], [`login`]); a real one is under every test of `tests/it`.
 
 mod faults;
 mod login;
-mod real;
 mod scripted;
 
 use std::path::Path;
