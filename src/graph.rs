@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::UseKind;
 
-pub(crate) use parents::{Parents, parents};
+pub(crate) use parents::parents;
 
 /// Why one container needs another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

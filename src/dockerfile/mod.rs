@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 use crate::diagnostic::{SourceText, Span};
 
-pub(crate) use image_use::{ImageUse, ImageUses, Unclear, UnclearReason, UnknownTarget, UseKind};
-pub(crate) use instruction::{Flag, Instruction, Word};
+pub(crate) use image_use::{ImageUse, Unclear, UseKind};
+pub(crate) use instruction::{Instruction, Word};
 pub(crate) use parse::parse;
 
 /// A Dockerfile that has at least one stage.

@@ -17,7 +17,7 @@ use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::clock;
-use crate::manifest::model::{Cache, CacheBackend, CacheExport, Container};
+use crate::manifest::model::{Cache, CacheBackend, CacheExport};
 use crate::plan::{Plan, PlannedContainer};
 use crate::reference::{ImageRef, Tag};
 use crate::registry::Client;

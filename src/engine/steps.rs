@@ -261,7 +261,8 @@ pub(super) fn is_dockerfile_step(name: &str) -> bool {
     let counted = count
         .split_once('/')
         .is_some_and(|(n, of)| n.parse::<u32>().is_ok() && of.parse::<u32>().is_ok());
-    counted && !instruction.starts_with("FROM ")
+    // `LINK COPY …` only joins what `COPY --link …` of the same number made.
+    counted && !instruction.starts_with("FROM ") && !instruction.starts_with("LINK ")
 }
 
 /// The builder's own step that makes and pushes the image.
@@ -339,6 +340,7 @@ mod tests {
         assert!(is_dockerfile_step("[1/2] COPY . ."));
         for other in [
             "[1/1] FROM x",
+            "[2/4] LINK COPY --link a b",
             "[internal] load metadata",
             "[auth] team/x:pull",
             "exporting to image",

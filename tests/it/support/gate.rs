@@ -16,7 +16,7 @@ use super::stack;
 /// Requests of this method whose path contains `path` are counted from 1; numbers `from` to `from + times - 1` are
 /// answered with `status` instead of being passed on.
 #[derive(Debug, Clone, Copy)]
-pub struct Rule {
+pub(crate) struct Rule {
     pub method: &'static str,
     pub path: &'static str,
     pub from: u64,
@@ -25,14 +25,14 @@ pub struct Rule {
 }
 
 /// Runs until it is dropped.
-pub struct Gate {
+pub(crate) struct Gate {
     port: u16,
     seen: Arc<Mutex<Vec<String>>>,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Gate {
-    pub fn start(rules: &[Rule]) -> Self {
+    pub(crate) fn start(rules: &[Rule]) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -64,12 +64,12 @@ impl Gate {
     }
 
     /// `host:port`, as it stands in image names.
-    pub fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("localhost:{}", self.port)
     }
 
     /// `METHOD /path` of every request, in order.
-    pub fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 }

@@ -5,20 +5,20 @@ use std::process::{Child, Command, Stdio};
 
 use super::stack;
 
-pub const USER: &str = "AWS";
-pub const PASSWORD: &str = "s3cret-of-the-test";
+pub(crate) const USER: &str = "AWS";
+pub(crate) const PASSWORD: &str = "s3cret-of-the-test";
 /// bcrypt of [`PASSWORD`].
 const HASH: &str = "$2b$04$abcdefghijklmnopqrstuud3F16mdEjBS0XjkfCARt.Mz1Ksy9lvq";
 
 /// Ends when it is dropped.
-pub struct GuardedRegistry {
+pub(crate) struct GuardedRegistry {
     folder: tempfile::TempDir,
     process: Child,
     port: u16,
 }
 
 impl GuardedRegistry {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
@@ -54,12 +54,12 @@ impl GuardedRegistry {
         panic!("the registry does not start");
     }
 
-    pub fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("localhost:{}", self.port)
     }
 
     /// What is stored: repositories, as folders.
-    pub fn has(&self, repository: &str, tag: &str) -> bool {
+    pub(crate) fn has(&self, repository: &str, tag: &str) -> bool {
         let tags =
             format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}");
         self.folder.path().join(tags).exists()

@@ -12,7 +12,7 @@ const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.oci.image.index.v1+json";
 
 /// Status and body of a GET on a registry (`host:port`).
-pub fn get(host: &str, path: &str) -> (u16, Vec<u8>) {
+pub(crate) fn get(host: &str, path: &str) -> (u16, Vec<u8>) {
     let mut stream = TcpStream::connect(host).unwrap();
     write!(
         stream,
@@ -35,7 +35,7 @@ pub fn get(host: &str, path: &str) -> (u16, Vec<u8>) {
 }
 
 /// A manifest of the stack's registry by tag or digest, if it is there.
-pub fn manifest(repository: &str, reference: &str) -> Option<Value> {
+pub(crate) fn manifest(repository: &str, reference: &str) -> Option<Value> {
     let (status, body) = get(
         stack::registry(),
         &format!("/v2/{repository}/manifests/{reference}"),
@@ -44,7 +44,7 @@ pub fn manifest(repository: &str, reference: &str) -> Option<Value> {
 }
 
 /// The config of an image.
-pub fn config(repository: &str, reference: &str) -> Value {
+pub(crate) fn config(repository: &str, reference: &str) -> Value {
     let manifest = manifest(repository, reference).unwrap();
     let digest = manifest["config"]["digest"].as_str().unwrap();
     serde_json::from_slice(
@@ -58,7 +58,7 @@ pub fn config(repository: &str, reference: &str) -> Value {
 }
 
 /// The digests of an image's layers.
-pub fn layers(repository: &str, reference: &str) -> Vec<String> {
+pub(crate) fn layers(repository: &str, reference: &str) -> Vec<String> {
     let manifest =
         manifest(repository, reference).unwrap_or_else(|| panic!("no {repository}:{reference}"));
     manifest["layers"]
@@ -70,7 +70,7 @@ pub fn layers(repository: &str, reference: &str) -> Vec<String> {
 }
 
 /// All tags of a repository, sorted.
-pub fn tags(repository: &str) -> Vec<String> {
+pub(crate) fn tags(repository: &str) -> Vec<String> {
     let (status, body) = get(stack::registry(), &format!("/v2/{repository}/tags/list"));
     if status != 200 {
         return vec![];

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The variables that `dev/up --env` sets.
-pub fn variables() -> &'static BTreeMap<String, String> {
+pub(crate) fn variables() -> &'static BTreeMap<String, String> {
     static STACK: OnceLock<BTreeMap<String, String>> = OnceLock::new();
     STACK.get_or_init(|| {
         let wanted = [
@@ -53,12 +53,12 @@ pub fn variables() -> &'static BTreeMap<String, String> {
 }
 
 /// `host:port` of the registry.
-pub fn registry() -> &'static str {
+pub(crate) fn registry() -> &'static str {
     &variables()["SKIFF_DEV_REGISTRY"]
 }
 
 /// The engine's own client.
-pub fn docker(arguments: &[&str]) -> String {
+pub(crate) fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker")
         .args(arguments)
         .envs(variables())
@@ -74,13 +74,13 @@ pub fn docker(arguments: &[&str]) -> String {
 
 /// A second engine as CodeBuild and GitHub have it: without the containerd image store. Without network, so that it
 /// disturbs nothing; it ends when it is dropped.
-pub struct PlainEngine {
+pub(crate) struct PlainEngine {
     folder: tempfile::TempDir,
     process: std::process::Child,
 }
 
 impl PlainEngine {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let stack = Path::new(&variables()["SKIFF_DEV_HOME"]).join("stack/usr");
         let path = |name: &str| folder.path().join(name);
@@ -126,7 +126,7 @@ impl PlainEngine {
         engine
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!(
             "unix://{}",
             self.folder.path().join("docker.sock").display()

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::stack;
 
-pub struct Workspace {
+pub(crate) struct Workspace {
     folder: tempfile::TempDir,
     /// First part of every repository of this workspace.
     pub prefix: String,
@@ -14,7 +14,7 @@ pub struct Workspace {
 
 /// How a run of skiff ended.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
@@ -22,7 +22,7 @@ pub struct Ended {
 
 impl Workspace {
     /// An empty one with a manifest that finds every folder of `containers/`, committed.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let prefix = format!(
             "t{}",
@@ -41,7 +41,7 @@ impl Workspace {
     }
 
     /// One container with this Dockerfile (`BUSYBOX` stands for the base image), committed.
-    pub fn with(containers: &[(&str, &str)]) -> Self {
+    pub(crate) fn with(containers: &[(&str, &str)]) -> Self {
         let workspace = Self::new();
         for (name, dockerfile) in containers {
             workspace.dockerfile(name, dockerfile);
@@ -51,12 +51,12 @@ impl Workspace {
     }
 
     /// Writes the manifest: registry, discovery, and these lines.
-    pub fn manifest(&self, more: &str) {
+    pub(crate) fn manifest(&self, more: &str) {
         self.manifest_for(stack::registry(), more);
     }
 
     /// The same for another registry.
-    pub fn manifest_for(&self, host: &str, more: &str) {
+    pub(crate) fn manifest_for(&self, host: &str, more: &str) {
         let prefix = &self.prefix;
         let text = format!(
             "version = 1\n[registry]\nprovider = \"oci\"\nhost = \"{host}\"\nrepository = \"{prefix}/{{name}}\"\n\
@@ -65,22 +65,22 @@ impl Workspace {
         self.write("containers.toml", text);
     }
 
-    pub fn dockerfile(&self, name: &str, text: &str) {
+    pub(crate) fn dockerfile(&self, name: &str, text: &str) {
         let text = text.replace("BUSYBOX", &format!("{}/busybox:1", stack::registry()));
         self.write(&format!("containers/{name}/Dockerfile"), text);
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.folder.path().canonicalize().unwrap()
     }
 
-    pub fn write(&self, path: &str, contents: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, path: &str, contents: impl AsRef<[u8]>) {
         let path = self.folder.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, contents).unwrap();
     }
 
-    pub fn commit(&self) {
+    pub(crate) fn commit(&self) {
         self.git(&["add", "--all"]);
         self.git(&[
             "-c",
@@ -95,7 +95,7 @@ impl Workspace {
         ]);
     }
 
-    pub fn git(&self, arguments: &[&str]) {
+    pub(crate) fn git(&self, arguments: &[&str]) {
         let output = Command::new("git")
             .current_dir(self.folder.path())
             .args(arguments)
@@ -109,29 +109,29 @@ impl Workspace {
     }
 
     /// The repository of a container, below the registry's host.
-    pub fn repository(&self, container: &str) -> String {
+    pub(crate) fn repository(&self, container: &str) -> String {
         format!("{}/{container}", self.prefix)
     }
 
     /// skiff in this workspace, with the stack's variables.
-    pub fn skiff(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn skiff(&self, arguments: &[&str]) -> Command {
         skiff(self.folder.path(), arguments)
     }
 
     /// Runs it to its end.
-    pub fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         ended(self.skiff(arguments))
     }
 
     /// Runs it and insists on success.
-    pub fn deploy(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn deploy(&self, arguments: &[&str]) -> Ended {
         let ended = self.run(&[&["deploy"], arguments].concat());
         assert_eq!(ended.code, 0, "{}\n{}", ended.stdout, ended.stderr);
         ended
     }
 
     /// Starts it with its output in pipes.
-    pub fn start(&self, arguments: &[&str]) -> Child {
+    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         self.skiff(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -163,7 +163,7 @@ fn skiff(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Runs a command to its end.
-pub fn ended(mut command: Command) -> Ended {
+pub(crate) fn ended(mut command: Command) -> Ended {
     let output = command.output().unwrap();
     Ended {
         code: output.status.code().unwrap_or(-1),
