@@ -1,3 +1,3 @@
-//! The client side of BuildKit.
+//! The client side of `BuildKit`.
 
 pub(crate) mod session;
