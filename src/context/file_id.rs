@@ -77,7 +77,7 @@ pub(super) fn of_file(
     full: &Path,
     name: &str,
     size: u64,
-    buffer: &mut [u8; CHUNK],
+    buffer: &mut [u8],
     stop: &CancellationToken,
 ) -> Result<Option<BlobId>, ContextError> {
     let mut file = match open(full, size) {
@@ -115,9 +115,15 @@ mod tests {
         let path = folder.path().join("f");
         std::fs::write(&path, content).unwrap();
         let size = content.len() as u64;
-        of_file(&path, "f", size, &mut [0; CHUNK], &CancellationToken::new())
-            .unwrap()
-            .unwrap()
+        of_file(
+            &path,
+            "f",
+            size,
+            &mut vec![0; CHUNK],
+            &CancellationToken::new(),
+        )
+        .unwrap()
+        .unwrap()
     }
 
     #[test]
@@ -143,13 +149,13 @@ mod tests {
         std::fs::write(&path, "1234").unwrap();
         let stop = CancellationToken::new();
         for size in [3, 5] {
-            let error = of_file(&path, "f", size, &mut [0; CHUNK], &stop).unwrap_err();
+            let error = of_file(&path, "f", size, &mut vec![0; CHUNK], &stop).unwrap_err();
             assert_eq!(error.to_string(), "file changed while it was sent: f");
         }
-        let gone = of_file(&folder.path().join("g"), "g", 0, &mut [0; CHUNK], &stop);
+        let gone = of_file(&folder.path().join("g"), "g", 0, &mut vec![0; CHUNK], &stop);
         assert_eq!(gone.unwrap(), None);
         stop.cancel();
-        let stopped = of_file(&path, "f", 4, &mut [0; CHUNK], &stop);
+        let stopped = of_file(&path, "f", 4, &mut vec![0; CHUNK], &stop);
         assert!(matches!(stopped, Err(ContextError::Stopped)));
     }
 

@@ -71,7 +71,7 @@ impl Rules {
         if let Some(include) = &self.include
             && !include.matches(path, &parent.include, &mut own.include)?
         {
-            if !is_dir || !include.reaches_below(path, false) {
+            if is_dir && !include.reaches_below(path, false) {
                 return Ok(Verdict::Prune);
             }
             verdict = Verdict::Descend;
@@ -79,10 +79,14 @@ impl Rules {
         if let Some(exclude) = &self.exclude
             && exclude.matches(path, &parent.exclude, &mut own.exclude)?
         {
-            if !is_dir || !exclude.reaches_below(path, true) {
+            if is_dir && !exclude.reaches_below(path, true) {
                 return Ok(Verdict::Prune);
             }
             verdict = Verdict::Descend;
+        }
+        // Only now: fsutil asks both lists about a file, and a malformed pattern is an error only once it is asked.
+        if verdict == Verdict::Descend && !is_dir {
+            verdict = Verdict::Prune;
         }
         Ok(verdict)
     }

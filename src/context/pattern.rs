@@ -217,20 +217,27 @@ fn compile(pattern: &str) -> Test {
 }
 
 #[cfg(test)]
+impl Patterns {
+    /// Whether a path is matched when a walk comes to it from the top.
+    pub(super) fn matches_from_top(&self, path: &str) -> bool {
+        let (mut parent, mut own, mut hit) = (Vec::new(), Vec::new(), false);
+        let ends = path.match_indices('/').map(|(at, _)| at);
+        for end in ends.chain([path.len()]) {
+            hit = self.matches(&path[..end], &parent, &mut own).unwrap();
+            std::mem::swap(&mut parent, &mut own);
+        }
+        hit
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    /// Whether a path is matched when a walk comes to it from the top.
     fn matched(patterns: &[&str], path: &str) -> bool {
-        let patterns = Patterns::parse(patterns).unwrap();
-        let (mut parent, mut own, mut hit) = (Vec::new(), Vec::new(), false);
-        for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
-            hit = patterns.matches(&path[..end], &parent, &mut own).unwrap();
-            std::mem::swap(&mut parent, &mut own);
-        }
-        hit
+        Patterns::parse(patterns).unwrap().matches_from_top(path)
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod transfer;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bollard_buildkit_proto::fsutil::types::Packet;
 use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSync;
@@ -75,14 +75,12 @@ impl FileSyncService {
 
     /// Takes the first fault of this side, if there was one. When a build fails, it is the cause.
     pub(crate) fn failure(&self) -> Option<ContextError> {
-        self.ledger.slot().take()
+        lock(&self.ledger.failure).take()
     }
 }
 
-impl Ledger {
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<ContextError>> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[tonic::async_trait]
@@ -111,7 +109,7 @@ impl FileSync for FileSyncService {
         Ok(Response::new(ReceiverStream::new(packets)))
     }
 
-    /// No builder has asked for it since `DiffCopy` exists; BuildKit's own client does not offer it either.
+    /// No builder has asked for it since `DiffCopy` exists; `BuildKit`'s own client does not offer it either.
     async fn tar_stream(
         &self,
         _: Request<Streaming<Packet>>,

@@ -1,4 +1,4 @@
-//! What a builder asks for, from the headers of its call (BuildKit: `session/filesync/filesync.go`).
+//! What a builder asks for, from the headers of its call (`BuildKit`: `session/filesync/filesync.go`).
 
 use tonic::Status;
 use tonic::metadata::MetadataMap;

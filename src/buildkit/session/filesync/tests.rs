@@ -234,10 +234,11 @@ async fn an_unknown_folder_is_refused() {
     assert_eq!(received.errors, ["no access allowed to dir \"secrets\""]);
 }
 
+type Change = fn(&Path);
+
 #[tokio::test]
 async fn a_file_that_changes_while_it_is_sent_fails_the_transfer() {
     let chunk = usize::try_from(transfer::CHUNK).unwrap();
-    type Change = fn(&Path);
     let changes: [(&str, Change); 5] = [
         ("same size", |path| {
             let mut bytes = fs::read(path).unwrap();

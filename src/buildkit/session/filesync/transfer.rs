@@ -7,21 +7,21 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat, packet::PacketType};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::offered::{Offer, Offered};
-use super::{Ledger, LocalDir};
+use super::{Ledger, LocalDir, lock};
 use crate::cancel::CancellationToken;
 use crate::context::entry::{Entry, Kind};
 use crate::context::file_id::{self, BlobHasher};
 use crate::context::filter::Filter;
 use crate::context::{ContextError, walk};
 
-/// Files that are sent at the same time, as many as BuildKit's own client does.
+/// Files that are sent at the same time, as many as `BuildKit`'s own client does.
 const READERS: usize = 4;
 /// Bytes of content in one packet.
 pub(super) const CHUNK: u64 = 64 << 10;
@@ -211,7 +211,7 @@ impl Transfer {
             return;
         }
         let text = error.to_string();
-        self.ledger.slot().get_or_insert(error);
+        lock(&self.ledger.failure).get_or_insert(error);
         let told = Packet {
             r#type: PacketType::PacketErr.into(),
             data: text.clone().into_bytes(),
@@ -223,7 +223,7 @@ impl Transfer {
     }
 }
 
-/// An entry as fsutil's wire type. The owner is always root: what BuildKit's own client does to a context.
+/// An entry as fsutil's wire type. The owner is always root: what `BuildKit`'s own client does to a context.
 fn stat(entry: Entry) -> Stat {
     let mut stat = Stat {
         path: entry.path,
@@ -249,8 +249,4 @@ fn stat(entry: Entry) -> Stat {
         Kind::Directory | Kind::File | Kind::Fifo | Kind::Socket => {}
     }
     stat
-}
-
-fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
