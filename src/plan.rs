@@ -35,6 +35,9 @@ pub(crate) struct PlannedContainer {
     pub(crate) tag: Tag,
     /// Immutable tags that are added once the image is verified.
     pub(crate) tags: Vec<Tag>,
+    /// Containers on the longest chain from this one to one that nothing is built from: what waits for it decides how
+    /// urgent it is.
+    pub(crate) height: u64,
     /// Why it is in the run.
     pub(crate) reason: String,
 }
@@ -59,6 +62,7 @@ pub(crate) fn make(
     let names = || selected.keys().map(String::as_str);
     let graph = &project.graph;
     let in_run: BTreeSet<&str> = graph.closure(names()).into_iter().collect();
+    let heights = graph.heights(|name| u64::from(in_run.contains(name)));
     let mut errors = Vec::new();
     let mut containers = IndexMap::new();
     for name in graph.order().filter(|name| in_run.contains(name)) {
@@ -94,6 +98,7 @@ pub(crate) fn make(
             parents: graph.parents_of(name).map(str::to_owned).collect(),
             images: project.images.get(name).cloned().unwrap_or_default(),
             released,
+            height: heights.get(name).copied().unwrap_or_default(),
             tag,
             tags,
             reason,

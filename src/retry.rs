@@ -26,7 +26,7 @@ impl RetryPolicy {
         retries: 6,
         first_delay: Duration::from_millis(200),
         max_delay: Duration::from_secs(8),
-        deadline: Duration::from_secs(60),
+        deadline: Duration::from_mins(1),
     };
 }
 
@@ -129,7 +129,7 @@ mod tests {
         let result: Result<(), _> = retry(QUICK, || async {
             Err(Failure::Transient {
                 error: "later",
-                after: Some(Duration::from_secs(60)),
+                after: Some(Duration::from_mins(1)),
             })
         })
         .await;

@@ -75,6 +75,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct DeployArgs {
     /// Containers by name; `all` is every one [default: all, until changes are detected]
     #[arg(value_name = "NAME")]

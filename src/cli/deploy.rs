@@ -13,6 +13,7 @@ use crate::changes::git::Checkout;
 use crate::diagnostic::{Diagnostic, Severity, human, nearest};
 use crate::engine::dispatcher::{self, Tools};
 use crate::engine::event::Events;
+use crate::engine::outcome::ContainerStatus;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::manifest;
@@ -128,8 +129,8 @@ fn select(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let named = containers.keys().filter(|name| names.contains(name));
-    Ok(named
+    let asked = containers.keys().filter(|name| names.contains(name));
+    Ok(asked
         .map(|name| (name.clone(), "named".to_owned()))
         .collect())
 }
@@ -208,17 +209,11 @@ async fn execute(
     let _ = reporter.await;
 
     for (name, container) in &outcome.containers {
-        if let Some(failed) = container
-            .failure
-            .as_ref()
-            .filter(|_| container.digest.is_none())
-        {
-            if container.status == crate::engine::outcome::ContainerStatus::Failed {
-                output.err(&format!(
-                    "\n{}",
-                    failure::render(name, failed, output.color)
-                ));
-            }
+        if let (ContainerStatus::Failed, Some(failed)) = (container.status, &container.failure) {
+            output.err(&format!(
+                "\n{}",
+                failure::render(name, failed, output.color)
+            ));
         }
     }
     if invocation.progress != Progress::Json {

@@ -10,7 +10,6 @@ pub(crate) mod file_id;
 pub(crate) mod filter;
 mod follow;
 mod glob;
-pub(crate) mod ignore;
 mod lexical;
 mod matcher;
 pub(crate) mod pattern;

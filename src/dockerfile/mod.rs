@@ -47,10 +47,6 @@ pub(crate) struct Stage {
     pub name: Option<Word>,
     /// The image or stage as written, variables unexpanded.
     pub base: Word,
-    /// `--platform` as written.
-    pub platform: Option<String>,
-    /// The bytes of the `FROM` instruction.
-    pub range: Range<usize>,
     pub instructions: Vec<Instruction>,
 }
 

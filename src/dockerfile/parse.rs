@@ -94,12 +94,9 @@ fn stage(from: &Instruction) -> Result<Stage, Unreadable> {
             return Err((from.range(), reason));
         }
     };
-    let platform = from.flags_named("platform").last();
     Ok(Stage {
         name,
         base,
-        platform: platform.map(|(_, value)| value.to_owned()),
-        range: from.range(),
         instructions: Vec::new(),
     })
 }
@@ -150,7 +147,6 @@ mod tests {
         let dockerfile = parse(&source(text)).unwrap();
         assert_eq!(dockerfile.global_args[0].arguments(), "V=1");
         let build = &dockerfile.stages[0];
-        assert_eq!(build.platform.as_deref(), Some("$BUILDPLATFORM"));
         assert_eq!(&text[build.base.range.clone()], "a");
     }
 

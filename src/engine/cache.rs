@@ -37,7 +37,7 @@ pub(super) async fn imports(planned: &PlannedContainer, shared: &Shared) -> Opti
 }
 
 /// An export that is not done by then is given up: nobody waits for it, and the next run exports again.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// Exports a built container's cache, every intermediate step of it.
 ///

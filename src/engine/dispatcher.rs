@@ -57,7 +57,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         queue: ReadyQueue::new(
             plan.containers
                 .iter()
-                .map(|(name, planned)| (name.clone(), planned.parents.clone())),
+                .map(|(name, planned)| (name.clone(), planned.parents.clone(), planned.height)),
         ),
         running: JoinSet::new(),
         images: BTreeMap::new(),
@@ -176,7 +176,6 @@ impl Dispatcher<'_> {
             .keys()
             .filter(|name| !self.outcomes.contains_key(*name));
         let missing: Vec<String> = missing.cloned().collect();
-        self.queue.drain();
         for name in missing {
             let report = Report {
                 result: Err(JobError::Cancelled),
@@ -254,7 +253,6 @@ impl Dispatcher<'_> {
             .await;
         let outcome = ContainerOutcome {
             status,
-            repository,
             digest,
             tags,
             cached_steps,

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::error::ErrorKind;
-use crate::reference::{Digest, Repository, Tag};
+use crate::reference::{Digest, Tag};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -67,7 +67,6 @@ impl Failure {
 #[derive(Debug, Clone)]
 pub(crate) struct ContainerOutcome {
     pub(crate) status: ContainerStatus,
-    pub(crate) repository: Repository,
     pub(crate) digest: Option<Digest>,
     /// Tags that stand on the digest now, channels last.
     pub(crate) tags: Vec<Tag>,

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use crate::diagnostic::{SourceText, Span};
+use crate::diagnostic::Span;
 use crate::reference::{RegistryHost, Repository, Tag};
 
 /// A container's name: its folder's, or the one the manifest gives. `[a-z0-9]` with `.`, `_`, `-` between.
@@ -18,15 +17,11 @@ pub(crate) type ContainerName = String;
 /// The whole manifest.
 #[derive(Debug, Clone)]
 pub(crate) struct ProjectManifest {
-    /// The manifest's text, for diagnostics that are found later.
-    pub source: Arc<SourceText>,
     /// The folder of `containers.toml`, absolute and canonical: every relative path starts here.
     pub root: PathBuf,
     /// The manifest file, absolute.
     pub path: PathBuf,
     pub registry: Registry,
-    /// Where release records live.
-    pub state: Repository,
     /// Moving tags with the branches whose commits may move them; `None`: the manifest says nothing, so `latest`
     /// follows the default branch.
     pub channels: Option<IndexMap<Tag, Vec<String>>>,
@@ -117,8 +112,6 @@ impl std::fmt::Display for Platform {
 pub(crate) enum Network {
     Default,
     None,
-    /// Needs the builder's `network.host` entitlement.
-    Host,
 }
 
 /// For whom the image is: decides media types, compression and attestations (see `crate::profile`).

@@ -98,11 +98,9 @@ impl Project<'_> {
         };
         self.diagnostics.extend(names.check());
         Some(ProjectManifest {
-            source: Arc::clone(source),
             root: self.location.root.to_owned(),
             path: self.location.path.to_owned(),
             registry: naming.registry,
-            state,
             channels: channels.map(|_| branches(view)),
             cache: cache(view),
             containers,

@@ -1,5 +1,7 @@
 //! A container's failure in full: what, where in the Dockerfile, the step's last lines, what to do.
 
+use std::fmt::Write as _;
+
 use crate::diagnostic::{Diagnostic, SourceText, Span, human};
 use crate::engine::outcome::Failure;
 
@@ -23,7 +25,7 @@ pub(crate) fn render(container: &str, failure: &Failure, color: bool) -> String 
             .and_then(|name| name.lines().next())
             .unwrap_or("the step");
         let skipped = failure.log.len().saturating_sub(SHOWN_LINES);
-        text.push_str(&format!("\nlast lines of {step}:"));
+        let _ = write!(text, "\nlast lines of {step}:");
         for line in &failure.log[skipped..] {
             text.push_str("\n  | ");
             text.push_str(line);

@@ -57,12 +57,13 @@ pub(crate) fn spawn(
                     }
                 }
             }
-            match progress {
-                Progress::Plain => plain.lines(&event).iter().for_each(|line| output.err(line)),
-                Progress::Quiet if matches!(event.kind, EventKind::Warning { .. }) => {
-                    plain.lines(&event).iter().for_each(|line| output.err(line));
-                }
-                Progress::Json | Progress::Quiet => {}
+            let shown = match progress {
+                Progress::Plain => true,
+                Progress::Quiet => matches!(event.kind, EventKind::Warning { .. }),
+                Progress::Json => false,
+            };
+            if let Some(line) = plain.line(&event).filter(|_| shown) {
+                output.err(&line);
             }
         }
     })

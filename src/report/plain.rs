@@ -19,9 +19,9 @@ pub(super) struct Plain {
 }
 
 impl Plain {
-    /// The lines that this event is worth.
-    pub(super) fn lines(&mut self, event: &Event) -> Vec<String> {
-        match &event.kind {
+    /// The line that this event is worth, if any.
+    pub(super) fn line(&mut self, event: &Event) -> Option<String> {
+        let (container, text) = match &event.kind {
             EventKind::RunStarted {
                 skiff,
                 release,
@@ -31,35 +31,25 @@ impl Plain {
                 ..
             } => {
                 self.started = Some(event.time);
-                self.width = containers
-                    .iter()
-                    .map(|c| c.container.chars().count())
-                    .max()
-                    .unwrap_or(0);
-                vec![format!(
-                    "skiff {skiff}: release {release}, {} ({}), {jobs} at a time, {builder}",
-                    count(containers.len()),
-                    reasons(containers),
-                )]
+                let widths = containers.iter().map(|c| c.container.chars().count());
+                self.width = widths.max().unwrap_or(0);
+                let (count, reasons) = (count(containers.len()), reasons(containers));
+                return Some(format!(
+                    "skiff {skiff}: release {release}, {count} ({reasons}), {jobs} at a time, {builder}"
+                ));
             }
             EventKind::Warning { container, message } => {
-                vec![format!(
-                    "warning: {}{message}",
-                    container
-                        .as_ref()
-                        .map_or(String::new(), |c| format!("{c}: "))
-                )]
+                let container = container
+                    .as_ref()
+                    .map_or(String::new(), |name| format!("{name}: "));
+                return Some(format!("warning: {container}{message}"));
             }
-            EventKind::ContainerStarted { container } => {
-                vec![self.line(event, container, "started")]
-            }
+            EventKind::ContainerStarted { container } => (container, "started".to_owned()),
             EventKind::StepStarted {
                 container,
                 step,
                 name,
-            } if is_instruction(name) => {
-                vec![self.line(event, container, &format!("#{step} {}", one_line(name)))]
-            }
+            } if is_instruction(name) => (container, format!("#{step} {}", one_line(name))),
             EventKind::StepLog {
                 container,
                 step,
@@ -71,91 +61,90 @@ impl Plain {
                 } else {
                     '|'
                 };
-                vec![self.line(event, container, &format!("#{step} {mark} {line}"))]
+                (container, format!("#{step} {mark} {line}"))
             }
-            EventKind::StepFinished {
-                container,
-                step,
-                name,
-                cached,
-                seconds: took,
-                error,
-            } => {
-                let end = match (error, cached) {
-                    (Some(error), _) => format!("#{step} failed: {error}"),
-                    (None, true) => format!("#{step} cached"),
-                    (None, false) if is_instruction(name) => {
-                        format!("#{step} done in {}", seconds(*took))
-                    }
-                    (None, false) if *took >= WORTH_A_LINE => {
-                        format!("#{step} {name} {}", seconds(*took))
-                    }
-                    (None, false) => return vec![],
-                };
-                vec![self.line(event, container, &end)]
-            }
+            EventKind::StepFinished { container, .. } => (container, step_end(&event.kind)?),
             EventKind::ContainerVerified { container, image } => {
-                vec![self.line(event, container, &format!("pushed and verified {image}"))]
+                (container, format!("pushed and verified {image}"))
             }
-            EventKind::ContainerFinished {
-                container,
-                status,
-                cached_steps,
-                total_steps,
-                seconds: took,
-                failure,
-                ..
-            } => {
-                let end = match (status, failure) {
-                    (ContainerStatus::Built, _) => {
-                        format!(
-                            "built in {}, {cached_steps} of {total_steps} steps cached",
-                            seconds(*took)
-                        )
-                    }
-                    (ContainerStatus::Failed, Some(failure)) => {
-                        format!("failed: {}", failure.message)
-                    }
-                    (_, Some(failure)) => format!("cancelled: {}", failure.message),
-                    (_, None) => "cancelled".to_owned(),
-                };
-                vec![self.line(event, container, &end)]
+            EventKind::ContainerFinished { container, .. } => {
+                (container, container_end(&event.kind)?)
             }
             EventKind::Tagged {
                 container,
                 tag,
                 digest,
                 ..
-            } => {
-                vec![self.line(event, container, &format!("{tag} is {digest}"))]
-            }
+            } => (container, format!("{tag} is {digest}")),
             EventKind::CacheExported {
                 container,
                 reference,
                 seconds: took,
-            } => {
-                vec![self.line(
-                    event,
-                    container,
-                    &format!("cache exported to {reference} in {}", seconds(*took)),
-                )]
-            }
+            } => (
+                container,
+                format!("cache exported to {reference} in {}", seconds(*took)),
+            ),
             EventKind::StepStarted { .. }
             | EventKind::StepProgress { .. }
-            | EventKind::RunFinished { .. } => vec![],
-        }
-    }
-
-    fn line(&self, event: &Event, container: &str, text: &str) -> String {
+            | EventKind::RunFinished { .. } => return None,
+        };
         let since = self.started.map_or(0.0, |started| {
             event.time.duration_since(started).as_secs_f64()
         });
-        format!(
+        Some(format!(
             "{:>7} {container:width$} {text}",
             seconds(since),
             width = self.width
-        )
+        ))
     }
+}
+
+fn step_end(event: &EventKind) -> Option<String> {
+    let EventKind::StepFinished {
+        step,
+        name,
+        cached,
+        seconds: took,
+        error,
+        ..
+    } = event
+    else {
+        return None;
+    };
+    Some(match (error, cached) {
+        (Some(error), _) => format!("#{step} failed: {error}"),
+        (None, true) => format!("#{step} cached"),
+        (None, false) if is_instruction(name) => format!("#{step} done in {}", seconds(*took)),
+        (None, false) if *took >= WORTH_A_LINE => format!("#{step} {name} {}", seconds(*took)),
+        (None, false) => return None,
+    })
+}
+
+fn container_end(event: &EventKind) -> Option<String> {
+    let EventKind::ContainerFinished {
+        status,
+        cached_steps,
+        total_steps,
+        seconds: took,
+        failure,
+        ..
+    } = event
+    else {
+        return None;
+    };
+    let why = failure
+        .as_ref()
+        .map_or("", |failure| failure.message.as_str());
+    Some(match status {
+        ContainerStatus::Built => {
+            format!(
+                "built in {}, {cached_steps} of {total_steps} steps cached",
+                seconds(*took)
+            )
+        }
+        ContainerStatus::Failed => format!("failed: {why}"),
+        ContainerStatus::Cancelled => format!("cancelled: {why}"),
+    })
 }
 
 fn count(containers: usize) -> String {
@@ -237,7 +226,7 @@ mod tests {
         let mut time: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let mut lines = Vec::new();
         for kind in kinds {
-            lines.extend(plain.lines(&Event { time, kind }));
+            lines.extend(plain.line(&Event { time, kind }));
             time += std::time::Duration::from_secs(1);
         }
         insta::assert_snapshot!(lines.join("\n"), @r"

@@ -1,5 +1,6 @@
 //! The main job: what stands in the registry after a deploy.
 
+use crate::support::gate::Gate;
 use crate::support::registry::{config, layers, manifest, tags};
 use crate::support::stack;
 use crate::support::workspace::Workspace;
@@ -151,21 +152,31 @@ fn args_target_labels_named_contexts_and_tags_reach_the_image() {
 
 #[test]
 fn alone_an_emptied_engine_takes_every_step_from_the_registry_cache() {
+    let gate = Gate::start(&[]);
     let workspace = chain();
+    workspace.manifest_for(&gate.host(), "");
     workspace.write("containers/train/main.py", "print()");
     workspace.commit();
     workspace.deploy(&["--release", "r1"]);
     stack::docker(&["builder", "prune", "--all", "--force"]);
+    let before = gate.seen().len();
     let ended = workspace.deploy(&["--release", "r2"]);
+    let mut pulled = Vec::new();
     for name in ["base", "train", "etl"] {
         let repository = workspace.repository(name);
+        let first = layers(&repository, "r1");
         assert_eq!(
-            layers(&repository, "r1"),
+            first,
             layers(&repository, "r2"),
             "{name}:\n{}",
             ended.stderr
         );
+        let gets = gate.seen()[before..].to_vec();
+        pulled.extend(gets.into_iter().filter(|line| {
+            line.starts_with("GET") && first.iter().any(|layer| line.ends_with(layer))
+        }));
     }
+    assert!(pulled.is_empty(), "layers were pulled: {pulled:#?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(
-            started.elapsed() < Duration::from_secs(60),
+            started.elapsed() < Duration::from_mins(1),
             "waited a minute until {what}"
         );
         std::thread::sleep(Duration::from_millis(50));

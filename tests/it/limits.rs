@@ -9,7 +9,7 @@ use crate::support::workspace::Workspace;
 /// skiff's own peak, whatever the context or the logs.
 const MAX_PEAK_KIB: u64 = 64 * 1024;
 
-/// Waits for the end and returns exit code and peak resident memory (VmHWM) in KiB.
+/// Waits for the end and returns exit code and peak resident memory (`VmHWM`) in KiB.
 fn peak(mut child: Child) -> (Option<i32>, u64) {
     let path = format!("/proc/{}/status", child.id());
     let mut peak = 0;
@@ -50,10 +50,10 @@ fn alone_a_gigabyte_in_20_000_files_is_sent_in_64_mib() {
         "FROM BUSYBOX AS files\nCOPY . /src\nRUN find /src -type f | wc -l > /count\nFROM scratch\nCOPY --from=files /count /\n",
     )]);
     let contents = vec![7_u8; 50 * 1024];
-    for folder in 0..200 {
+    for folder in 0..200_u64 {
         for file in 0..100 {
             let mut unique = contents.clone();
-            unique[..8].copy_from_slice(&(folder * 100 + file as u64).to_le_bytes());
+            unique[..8].copy_from_slice(&(folder * 100 + file).to_le_bytes());
             workspace.write(&format!("containers/etl/d{folder:03}/f{file:03}"), unique);
         }
     }

@@ -1,6 +1,10 @@
 //! skiff as its users run it: the real binary against a real engine, a real registry and real git. `support` starts the
 //! stack of `dev/` when it is not up.
 
+#![allow(clippy::disallowed_methods)] // Tests read the environment and the clock as they like.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test that cannot go on fails.
+#![allow(unreachable_pub)] // One binary: `pub` says what `support` offers.
+
 mod credentials;
 mod deploy;
 mod failures;

@@ -55,7 +55,7 @@ pub(crate) struct FileSyncService {
 /// What the transfers of a session leave behind.
 struct Ledger {
     progress: Arc<Progress>,
-    failure: Mutex<Option<ContextError>>,
+    failure: Mutex<Option<Arc<ContextError>>>,
 }
 
 impl FileSyncService {
@@ -73,9 +73,9 @@ impl FileSyncService {
         }
     }
 
-    /// Takes the first fault of this side, if there was one. When a build fails, it is the cause.
-    pub(crate) fn failure(&self) -> Option<ContextError> {
-        lock(&self.ledger.failure).take()
+    /// The first fault of this side, if there was one. When a build fails, it is the cause.
+    pub(crate) fn failure(&self) -> Option<Arc<ContextError>> {
+        lock(&self.ledger.failure).clone()
     }
 }
 

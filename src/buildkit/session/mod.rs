@@ -65,7 +65,7 @@ impl Services {
             .max_encoding_message_size(MAX_MESSAGE);
         Self {
             routes: Routes::new(service),
-            methods: vec!["/moby.filesync.v1.FileSync/DiffCopy"],
+            methods: vec![FileSyncService::METHOD],
             shared_key,
         }
     }

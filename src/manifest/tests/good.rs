@@ -10,7 +10,6 @@ fn the_smallest_manifest_gets_every_default() {
     let root = std::fs::canonicalize(dir.path()).unwrap();
     assert_eq!(manifest.root, root);
     assert!(manifest.registry.plain_http && manifest.channels.is_none());
-    assert_eq!(manifest.state.to_string(), "localhost:5000/skiff");
     assert_eq!(manifest.cache.backend, CacheBackend::Registry);
     assert_eq!(manifest.cache.export, CacheExport::Channels);
     let train = &manifest.containers["train"];
@@ -25,7 +24,7 @@ fn the_smallest_manifest_gets_every_default() {
         (Profile::Docker, Network::Default)
     );
     assert!(train.tags.is_empty() && train.needs.is_empty() && train.timeout.is_none());
-    let pattern = &manifest.source.text[train.span.range.clone()];
+    let pattern = &train.span.source.text[train.span.range.clone()];
     assert_eq!(pattern, "\"containers/*\"");
 }
 
@@ -88,7 +87,6 @@ dockerfile = "docker/Dockerfile.gpu"
     let names: Vec<&str> = manifest.containers.keys().map(String::as_str).collect();
     assert_eq!(names, ["train", "train-cpu", "base", "etl"]);
     assert!(manifest.registry.plain_http);
-    assert_eq!(manifest.state.path(), "team/skiff");
     let channels: Vec<_> = manifest
         .channels
         .iter()
@@ -111,7 +109,7 @@ dockerfile = "docker/Dockerfile.gpu"
     assert!(train.tags.is_empty());
     assert_eq!(train.cache_repository.to_string(), "cache.local/team");
     assert_eq!(train.cache_tag.as_str(), "train-cache");
-    assert_eq!(&manifest.source.text[train.span.range.clone()], "train");
+    assert_eq!(&train.span.source.text[train.span.range.clone()], "train");
     let cpu = &manifest.containers["train-cpu"];
     assert_eq!(
         (&cpu.context, &cpu.needs),
@@ -150,5 +148,4 @@ fn one_container_may_have_a_repository_without_name() {
         (a.repository.path(), a.cache_tag.as_str()),
         ("team/app", "buildcache-a")
     );
-    assert_eq!(manifest.state.path(), "team/skiff");
 }

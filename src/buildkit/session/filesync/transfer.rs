@@ -211,7 +211,7 @@ impl Transfer {
             return;
         }
         let text = error.to_string();
-        lock(&self.ledger.failure).get_or_insert(error);
+        lock(&self.ledger.failure).get_or_insert(Arc::new(error));
         let told = Packet {
             r#type: PacketType::PacketErr.into(),
             data: text.clone().into_bytes(),
