@@ -46,6 +46,7 @@ locate_home() {
 
 require_root() {
     ((EUID == 0)) || refuse "a Docker Engine needs root: run it with sudo, or as root"
+    unshare --mount true 2>/dev/null || refuse "root may not mount here (a container without privileges?): use a privileged one, or a VM"
 }
 
 require_debian() {

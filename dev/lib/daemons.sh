@@ -20,7 +20,8 @@ detach() {
 
 # ---- registry --------------------------------------------------------------------------------------------------------
 
-port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+# `localhost` may be either of these, so nobody else must be on them.
+port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && ! (exec 3<>"/dev/tcp/::1/$1") 2>/dev/null; }
 
 # The port of the last start, else 5000, else any free one.
 ports_to_try() {
