@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 
 use crate::diagnostic::Diagnostic;
-use crate::manifest::model::{Container, ContainerName};
+use crate::manifest::model::{Branches, Container, ContainerName};
+use crate::manifest::pattern;
 use crate::project::Project;
 use crate::reference::Tag;
 use crate::release::channel::{ChannelDecision, Sources};
@@ -83,7 +84,7 @@ pub(crate) fn make(
             unreleased(&release)
         };
         let tags = if released {
-            tags(container, &release, sources)
+            tags(container, &release, sources, &project.manifest.channels)
         } else {
             Ok(vec![])
         };
@@ -130,20 +131,35 @@ fn unreleased(release: &Tag) -> Result<Tag, Diagnostic> {
 }
 
 /// The container's immutable tags but the release's own.
-fn tags(container: &Container, release: &Tag, sources: &Sources) -> Result<Vec<Tag>, Diagnostic> {
+fn tags(
+    container: &Container,
+    release: &Tag,
+    sources: &Sources,
+    channels: &IndexMap<Tag, Branches>,
+) -> Result<Vec<Tag>, Diagnostic> {
     let mut tags = Vec::new();
     for pattern in &container.tags {
-        let text = expand(pattern, container, release, sources).map_err(|missing| {
-            Diagnostic::error(format!(
-                "tag `{pattern}` needs the {missing}, which is not known here"
-            ))
-            .at(container.span.clone(), "of this container")
-            .help("run in a git checkout, or write the tag without it")
-        })?;
-        let tag = Tag::new(&text).map_err(|error| {
-            Diagnostic::error(error.to_string())
-                .at(container.span.clone(), format!("from `{pattern}`"))
-        })?;
+        let wrong = |title: String| {
+            Diagnostic::error(title).at(container.span.clone(), format!("from `{pattern}`"))
+        };
+        let text = pattern::expand(pattern, |name| variable(name, container, release, sources))
+            .map_err(|error| {
+                wrong(format!(
+                    "tag of `{}` cannot be made here: {error}",
+                    container.name
+                ))
+                .help("run in a git checkout that is on a branch, or write the tag without it")
+            })?;
+        let tag = Tag::new(&text).map_err(|error| wrong(error.to_string()))?;
+        if channels.contains_key(&tag) || tag == container.cache_tag {
+            let title = format!(
+                "tag `{tag}` of `{}` is a channel or a cache",
+                container.name
+            );
+            return Err(
+                wrong(title).help("write a pattern that no channel and no cache is named by")
+            );
+        }
         if tag != *release && !tags.contains(&tag) {
             tags.push(tag);
         }
@@ -151,33 +167,28 @@ fn tags(container: &Container, release: &Tag, sources: &Sources) -> Result<Vec<T
     Ok(tags)
 }
 
-/// Replaces the `{variables}`; the error names what a variable stands for and is not known.
-fn expand(
-    pattern: &str,
-    container: &Container,
-    release: &Tag,
-    sources: &Sources,
-) -> Result<String, &'static str> {
-    let mut text = pattern
-        .replace("{timestamp}", release.as_str())
-        .replace("{name}", &container.name);
-    for (variable, length) in [("{short_sha}", 12), ("{sha}", usize::MAX)] {
-        if text.contains(variable) {
-            let commit = sources.commit.as_deref().ok_or("commit")?;
-            text = text.replace(variable, &commit[..commit.len().min(length)]);
-        }
-    }
-    if text.contains("{branch}") {
+/// The value of a `{variable}`; `None` where it is not known here.
+fn variable(name: &str, container: &Container, release: &Tag, sources: &Sources) -> Option<String> {
+    let commit = sources.commit.as_deref();
+    match name {
+        "timestamp" => Some(release.to_string()),
+        "name" => Some(container.name.clone()),
+        "sha" => commit.map(str::to_owned),
+        "short_sha" => commit.map(|commit| commit.chars().take(12).collect()),
         // Branches have characters that tags have not: `feature/x` becomes `feature-x`.
-        let branch = sources.branch.as_deref().ok_or("branch")?;
-        let word = |c: char| {
-            if c.is_ascii_alphanumeric() || "_.-".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        };
-        text = text.replace("{branch}", &branch.chars().map(word).collect::<String>());
+        "branch" => {
+            let word = |c: char| {
+                if c.is_ascii_alphanumeric() || "_.-".contains(c) {
+                    c
+                } else {
+                    '-'
+                }
+            };
+            sources
+                .branch
+                .as_deref()
+                .map(|branch| branch.chars().map(word).collect())
+        }
+        _ => None,
     }
-    Ok(text)
 }

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::manifest;
 use crate::plan::{self, Plan};
 use crate::project::{self, Project};
-use crate::reference::{Repository, Tag};
+use crate::reference::Repository;
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
 use crate::release::channel::{self, Sources};
@@ -79,14 +79,7 @@ fn make_plan(
 ) -> Result<Plan, Error> {
     let selected = select(project, &request.selection)?;
     let sources = sources(project, &selected, environment)?;
-    // `latest` is a tag by its spelling; the error could only be a defect, and is no reason to panic.
-    let latest = Tag::new("latest").map_err(|error| Diagnostic::error(error.to_string()))?;
-    let channels = channel::decide(
-        project.manifest.channels.as_ref(),
-        &latest,
-        &sources,
-        &request.channels,
-    );
+    let channels = channel::decide(&project.manifest.channels, &sources, &request.channels);
     Ok(plan::make(
         project,
         &selected,

@@ -90,7 +90,6 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     let outcome = RunOutcome {
         containers,
         promotion,
-        interrupted: cancel.is_cancelled(),
         seconds,
     };
     let exit_code = outcome
@@ -206,7 +205,7 @@ impl Dispatcher<'_> {
 
     /// Returns the container's name if it failed.
     async fn take(&mut self, name: String, report: Report) -> Option<String> {
-        let failed = matches!(report.result, Err(JobError::Failed(_)));
+        let failed = matches!(report.result, Err(JobError::Failed(_) | JobError::TimedOut));
         if report.result.is_ok() {
             self.queue.finished(&name);
         }
@@ -236,6 +235,7 @@ impl Dispatcher<'_> {
                 Some(Failure::new(reason.unwrap_or_else(|| "interrupted".into()))),
             ),
             Err(JobError::Failed(failure)) => (ContainerStatus::Failed, Some(*failure)),
+            Err(JobError::TimedOut) => (ContainerStatus::Failed, Some(Failure::new("timed out"))),
         };
         let (cached_steps, total_steps) = report.steps;
         let seconds = report.seconds;
@@ -273,7 +273,7 @@ async fn release(
     cancel: &CancellationToken,
 ) -> Promotion {
     if cancel.is_cancelled() {
-        return Promotion::NotDue("no channel moves: interrupted".into());
+        return Promotion::Interrupted;
     }
     if plan.containers.keys().any(|name| !built.contains_key(name)) {
         return Promotion::NotDue("no channel moves: not all of the run was built".into());

@@ -55,6 +55,7 @@ pub(super) struct Report {
 
 pub(super) enum JobError {
     Cancelled,
+    TimedOut,
     Failed(Box<Failure>),
 }
 
@@ -76,22 +77,48 @@ pub(super) async fn run(
 ) -> Report {
     let started = clock::now();
     let mut steps = Steps::new(&planned.container.name);
-    let work = build(planned, parents, shared, &mut steps, cancel);
-    let result = match planned.container.timeout {
-        None => work.await,
+    let limit = planned.container.timeout;
+    let result = tokio::select! {
+        result = build(planned, parents, shared, &mut steps, cancel) => result,
         // Dropping the work drops the Solve call, which cancels the build.
-        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            let message = format!("not built within its timeout of {} s", limit.as_secs());
-            Err(Failure::new(message)
-                .help("raise `timeout` in containers.toml, or see which step hangs")
-                .into())
-        }),
+        () = after(limit) => Err(JobError::TimedOut),
+        () = overdue(cancel) => Err(JobError::Cancelled),
     };
+    let result = result.map_err(|error| match error {
+        JobError::TimedOut => timed_out(limit, &steps).into(),
+        other => other,
+    });
     Report {
         result,
         steps: steps.counts(),
         seconds: started.elapsed().as_secs_f64(),
     }
+}
+
+/// What a cancelled job may take to wind up: enough to hear from the builder that the build has ended.
+const WIND_UP: Duration = Duration::from_secs(10);
+
+async fn overdue(cancel: &CancellationToken) {
+    cancel.cancelled().await;
+    tokio::time::sleep(WIND_UP).await;
+}
+
+async fn after(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn timed_out(limit: Option<Duration>, steps: &Steps) -> Failure {
+    let seconds = limit.unwrap_or_default().as_secs();
+    let mut failure = Failure::new(format!("not built within its timeout of {seconds} s"))
+        .help("raise `timeout` in containers.toml, or see why the step takes so long");
+    if let Some(step) = steps.running() {
+        failure.step = Some(step.name.to_owned());
+        failure.log = step.log;
+    }
+    failure
 }
 
 async fn build(

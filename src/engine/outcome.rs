@@ -81,6 +81,8 @@ pub(crate) struct ContainerOutcome {
 pub(crate) enum Promotion {
     /// None was due: asked for, or by the rules of the channels.
     NotDue(String),
+    /// The run was interrupted before it came to this.
+    Interrupted,
     /// Every channel stands on the whole set.
     Done,
     /// It was due, and these did not move, with the reason.
@@ -91,14 +93,13 @@ pub(crate) enum Promotion {
 pub(crate) struct RunOutcome {
     pub(crate) containers: IndexMap<String, ContainerOutcome>,
     pub(crate) promotion: Promotion,
-    pub(crate) interrupted: bool,
     pub(crate) seconds: f64,
 }
 
 impl RunOutcome {
     /// `None`: all good.
     pub(crate) fn error_kind(&self) -> Option<ErrorKind> {
-        if self.interrupted {
+        if self.promotion == Promotion::Interrupted {
             return Some(ErrorKind::Interrupted);
         }
         if self

@@ -118,6 +118,20 @@ impl Steps {
         })
     }
 
+    /// A step that has started and not ended, the last one named.
+    pub(super) fn running(&self) -> Option<FailedStep<'_>> {
+        let running = self
+            .steps
+            .values()
+            .rev()
+            .find(|step| step.state == State::Running)?;
+        Some(FailedStep {
+            name: &running.name,
+            error: "",
+            log: running.tail.iter().cloned().collect(),
+        })
+    }
+
     /// The build went well and the push did not.
     pub(super) fn push_failed(&self) -> bool {
         self.failed(None)

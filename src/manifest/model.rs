@@ -22,12 +22,20 @@ pub(crate) struct ProjectManifest {
     /// The manifest file, absolute.
     pub path: PathBuf,
     pub registry: Registry,
-    /// Moving tags with the branches whose commits may move them; `None`: the manifest says nothing, so `latest`
+    /// Moving tags, each with the branches whose commits may move it. A manifest that names none has `latest`, which
     /// follows the default branch.
-    pub channels: Option<IndexMap<Tag, Vec<String>>>,
+    pub channels: IndexMap<Tag, Branches>,
     pub cache: Cache,
     /// All containers by name, in the manifest's order, discovered ones after the written ones, sorted by name.
     pub containers: IndexMap<ContainerName, Container>,
+}
+
+/// Which branches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Branches {
+    /// The repository's default branch.
+    Default,
+    Named(Vec<String>),
 }
 
 /// Where images go.

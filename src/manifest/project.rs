@@ -13,7 +13,7 @@ use super::container::{Draft, Maker};
 use super::discover::{Discovery, Folder};
 use super::document::{Said, View};
 use super::layer::Layer;
-use super::model::{Cache, CacheBackend, CacheExport, ProjectManifest};
+use super::model::{Branches, Cache, CacheBackend, CacheExport, ProjectManifest};
 use super::{locate, needs, registry};
 use crate::diagnostic::{Diagnostic, Severity, SourceText, Span};
 use crate::reference::Tag;
@@ -101,7 +101,7 @@ impl Project<'_> {
             root: self.location.root.to_owned(),
             path: self.location.path.to_owned(),
             registry: naming.registry,
-            channels: channels.map(|_| branches(view)),
+            channels: branches(view),
             cache: cache(view),
             containers,
         })
@@ -237,16 +237,20 @@ fn with_default(channels: Option<&[(Tag, Option<Span>)]>) -> Vec<(Tag, Option<Sp
     }
 }
 
-fn branches(view: View<'_>) -> IndexMap<Tag, Vec<String>> {
+fn branches(view: View<'_>) -> IndexMap<Tag, Branches> {
+    if view.key("channels").is_none() {
+        return with_default(None)
+            .into_iter()
+            .map(|(tag, _)| (tag, Branches::Default))
+            .collect();
+    }
     let table = view.table("channels");
     let entries = table.entries().into_iter();
     entries
         .filter_map(|(key, value)| {
             let branches = table.items(value)?.into_inner().into_iter();
-            Some((
-                Tag::new(key.get_ref()).ok()?,
-                branches.map(Spanned::into_inner).collect(),
-            ))
+            let branches = branches.map(Spanned::into_inner).collect();
+            Some((Tag::new(key.get_ref()).ok()?, Branches::Named(branches)))
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 
+use crate::manifest::model::Branches;
 use crate::reference::Tag;
 
 /// What the sources are, as far as git and the CI's environment tell.
@@ -39,14 +40,13 @@ pub(crate) struct ChannelDecision {
     pub(crate) channel_branch: bool,
 }
 
-/// Decides. `channels`: the manifest's, or `None` for its default, `latest` following the default branch.
+/// Decides, by the manifest's channels.
 pub(crate) fn decide(
-    channels: Option<&IndexMap<Tag, Vec<String>>>,
-    latest: &Tag,
+    channels: &IndexMap<Tag, Branches>,
     sources: &Sources,
     request: &ChannelRequest,
 ) -> ChannelDecision {
-    let by_branch = by_branch(channels, latest, sources);
+    let by_branch = by_branch(channels, sources);
     let channel_branch = by_branch.as_ref().is_ok_and(|moves| !moves.is_empty());
     let decision = |moves: Vec<Tag>, reason: String| ChannelDecision {
         moves,
@@ -86,40 +86,28 @@ pub(crate) fn decide(
 }
 
 /// The channels that the branch may move, at least one; or why there is none.
-fn by_branch(
-    channels: Option<&IndexMap<Tag, Vec<String>>>,
-    latest: &Tag,
-    sources: &Sources,
-) -> Result<Vec<Tag>, String> {
+fn by_branch(channels: &IndexMap<Tag, Branches>, sources: &Sources) -> Result<Vec<Tag>, String> {
     if let Some(name) = &sources.pull_request {
         return Err(format!("pull request {name}"));
     }
-    let Some(commit) = &sources.commit else {
-        return Ok(channels.map_or_else(
-            || vec![latest.clone()],
-            |channels| channels.keys().cloned().collect(),
-        ));
+    let may_move = |branches: &Branches| match (branches, &sources.branch) {
+        (Branches::Named(names), Some(branch)) => names.contains(branch),
+        (Branches::Default, Some(branch)) => sources.default_branch.as_ref() == Some(branch),
+        (_, None) => sources.commit.is_none(),
     };
-    let Some(branch) = &sources.branch else {
-        return Err(format!(
-            "commit {} is on no branch (detached head)",
-            &commit[..commit.len().min(12)]
-        ));
-    };
-    let moves: Vec<Tag> = match channels {
-        Some(channels) => channels
-            .iter()
-            .filter(|(_, branches)| branches.contains(branch))
-            .map(|(tag, _)| tag.clone())
-            .collect(),
-        None if sources.default_branch.as_ref() == Some(branch) => vec![latest.clone()],
-        None => vec![],
-    };
-    if moves.is_empty() {
-        Err(format!("branch {branch} has no channel"))
-    } else {
-        Ok(moves)
+    let moves = channels.iter().filter(|(_, branches)| may_move(branches));
+    let moves: Vec<Tag> = moves.map(|(tag, _)| tag.clone()).collect();
+    if !moves.is_empty() {
+        return Ok(moves);
     }
+    Err(match (&sources.branch, &sources.commit) {
+        (Some(branch), _) => format!("branch {branch} has no channel"),
+        (None, Some(commit)) => {
+            let commit: String = commit.chars().take(12).collect();
+            format!("commit {commit} is on no branch (detached head)")
+        }
+        (None, None) => "the manifest has no channels".to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -135,11 +123,12 @@ mod tests {
         }
     }
 
-    fn reason(channels: Option<&str>, sources: &Sources, request: &ChannelRequest) -> String {
-        let latest = Tag::new("latest").unwrap();
-        let channels =
-            channels.map(|branch| IndexMap::from([(latest.clone(), vec![branch.to_owned()])]));
-        let decision = decide(channels.as_ref(), &latest, sources, request);
+    fn reason(named: Option<&str>, sources: &Sources, request: &ChannelRequest) -> String {
+        let branches = named.map_or(Branches::Default, |branch| {
+            Branches::Named(vec![branch.to_owned()])
+        });
+        let channels = IndexMap::from([(Tag::new("latest").unwrap(), branches)]);
+        let decision = decide(&channels, sources, request);
         assert_eq!(
             decision.moves.is_empty(),
             decision.reason.starts_with("no channel moves"),
@@ -188,6 +177,14 @@ mod tests {
             reason(None, &Sources::default(), &asked()),
             reason(
                 None,
+                &Sources {
+                    commit: None,
+                    ..on("feature")
+                },
+                &asked(),
+            ),
+            reason(
+                None,
                 &on("main"),
                 &ChannelRequest {
                     no_promote: true,
@@ -206,6 +203,7 @@ mod tests {
         no channel moves: pull request #12; --channel NAME moves one anyway
         stable moves: --channel
         latest moves: not a git checkout, so there is no branch to go by
+        no channel moves: branch feature has no channel; --channel NAME moves one anyway
         no channel moves: not asked to promote
         ");
     }

@@ -28,7 +28,9 @@ pub(crate) fn render(plan: &Plan) -> String {
         plan.channels.reason
     );
     if !plan.outdated.is_empty() {
-        text.push_str("\nnot in the run though a parent of theirs is: ");
+        text.push_str(
+            "\noutdated, as a container they are built from is in this run and they are not: ",
+        );
         text.push_str(&plan.outdated.join(", "));
     }
     text

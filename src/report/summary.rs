@@ -42,55 +42,53 @@ pub(crate) fn rows(outcome: &RunOutcome) -> String {
 
 /// The last lines: what stands where, whether a retry is safe, the next command.
 pub(crate) fn footer(outcome: &RunOutcome, plan: &Plan) -> String {
+    let mut text = ending(outcome, plan);
+    if !plan.outdated.is_empty() {
+        text.push_str(
+            "\noutdated, as a container they are built from is in this run and they are not: ",
+        );
+        text.push_str(&plan.outdated.join(", "));
+    }
+    text
+}
+
+fn ending(outcome: &RunOutcome, plan: &Plan) -> String {
+    const RETRY: &str = "running the same command again is safe";
     let took = seconds(outcome.seconds);
-    let built = outcome
-        .containers
-        .values()
+    let containers = outcome.containers.values();
+    let built = containers
         .filter(|c| c.status == ContainerStatus::Built)
         .count();
     let all = outcome.containers.len();
-    let retry = "running the same command again is safe";
-    if outcome.interrupted {
-        return format!(
-            "interrupted after {took}: {built} of {all} built, no channel moved, nothing runs on the builder; {retry}"
-        );
-    }
-    if built < all {
-        return format!(
-            "failed in {took}: {built} of {all} built and pushed as {}, no channel moved; {retry}",
-            plan.release
-        );
-    }
+    let release = &plan.release;
     match &outcome.promotion {
+        Promotion::Interrupted => format!(
+            "interrupted after {took}: {built} of {all} built, the others cancelled on the builder, no channel moved; {RETRY}"
+        ),
+        _ if built < all => {
+            format!(
+                "failed in {took}: {built} of {all} built and pushed as {release}, no channel moved; {RETRY}"
+            )
+        }
         Promotion::Done => {
             let channels = plan
                 .channels
                 .moves
                 .iter()
                 .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", ");
+                .collect::<Vec<_>>();
+            let channels = channels.join(", ");
             format!(
-                "done in {took}: {all} built, release {}, {channels} moved for the whole set",
-                plan.release
+                "done in {took}: {all} built, release {release}, {channels} moved for the whole set"
             )
         }
-        Promotion::NotDue(reason) => format!(
-            "done in {took}: {all} built, release {}; {reason}",
-            plan.release
-        ),
-        Promotion::Failed(tags) => {
-            let mut text = format!(
-                "built and pushed as {} in {took}, but not every tag could be set:",
-                plan.release
-            );
-            for tag in tags {
-                text.push_str("\n  ");
-                text.push_str(tag);
-            }
-            text.push_str("\nthe images are complete; ");
-            text.push_str(retry);
-            text
+        Promotion::NotDue(reason) => {
+            format!("done in {took}: {all} built, release {release}; {reason}")
         }
+        Promotion::Failed(tags) => format!(
+            "built and pushed as {release} in {took}, but not every tag could be set:\n  {}\n\
+             the images are complete; {RETRY}",
+            tags.join("\n  ")
+        ),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixListener;
 
-use crate::support::gate::{Gate, Rule};
+use crate::support::gate::{Answer, Gate, Rule};
 use crate::support::registry::tags;
 use crate::support::stack::{self, PlainEngine};
 use crate::support::workspace::{Ended, Workspace, ended};
@@ -184,7 +184,7 @@ fn a_registry_that_fails_for_good_in_the_middle_of_the_push() {
         path: "/blobs/uploads/",
         from: 1,
         times: u64::MAX,
-        status: 500,
+        answer: Answer::Status(500),
     }]);
     let workspace = one("FROM BUSYBOX\nRUN head -c 9000 /dev/urandom > /x\n");
     workspace.manifest_for(&gate.host(), "");
@@ -205,14 +205,14 @@ fn a_registry_that_recovers_is_tried_again_without_rebuilding() {
             path: "/blobs/uploads/",
             from: 1,
             times: 2,
-            status: 500,
+            answer: Answer::Status(500),
         },
         Rule {
             method: "PUT",
             path: "/manifests/latest",
             from: 1,
             times: 2,
-            status: 503,
+            answer: Answer::Status(503),
         },
     ]);
     let workspace = one("FROM BUSYBOX\nRUN head -c 9000 /dev/urandom > /x && echo built-once\n");
@@ -235,7 +235,7 @@ fn a_channel_that_cannot_be_moved_is_exit_code_3() {
         path: "/manifests/latest",
         from: 1,
         times: u64::MAX,
-        status: 403,
+        answer: Answer::Status(403),
     }]);
     let workspace = one("FROM BUSYBOX\nRUN echo > /x\n");
     workspace.manifest_for(&gate.host(), "");
@@ -255,7 +255,7 @@ fn a_cache_that_cannot_be_exported_is_a_warning() {
         path: "/manifests/buildcache",
         from: 1,
         times: u64::MAX,
-        status: 403,
+        answer: Answer::Status(403),
     }]);
     let workspace = one("FROM BUSYBOX\nRUN echo > /x\n");
     workspace.manifest_for(&gate.host(), "");

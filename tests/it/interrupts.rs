@@ -1,11 +1,12 @@
 //! Ctrl-C, and sources that change under the build.
 
 use std::io::Read as _;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use crate::support::gate::{Answer, Gate, Rule};
 use crate::support::registry::tags;
-use crate::support::workspace::Workspace;
+use crate::support::workspace::{Ended, Workspace};
 
 fn running(mark: &str) -> bool {
     Command::new("pgrep")
@@ -27,6 +28,33 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Sends a signal and waits for the end.
+fn signalled(mut skiff: Child, signal: &str) -> Ended {
+    Command::new("kill")
+        .args([&format!("-{signal}"), &skiff.id().to_string()])
+        .status()
+        .unwrap();
+    let code = skiff.wait().unwrap().code().unwrap_or(-1);
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    skiff
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut stdout)
+        .unwrap();
+    skiff
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut stderr)
+        .unwrap();
+    Ended {
+        code,
+        stdout,
+        stderr,
+    }
+}
+
 #[test]
 fn ctrl_c_stops_the_builder_moves_nothing_and_says_so() {
     for signal in ["INT", "TERM"] {
@@ -35,41 +63,54 @@ fn ctrl_c_stops_the_builder_moves_nothing_and_says_so() {
             "sleep 3{:05}",
             std::process::id() + u32::from(signal == "TERM")
         );
-        let workspace = Workspace::with(&[(
-            "etl",
-            &format!("FROM BUSYBOX\nRUN echo {} && {mark}\n", fastrand::u64(..)),
-        )]);
-        let mut skiff = workspace.start(&["deploy", "--release", "r1"]);
+        let dockerfile = format!("FROM BUSYBOX\nRUN echo {} && {mark}\n", fastrand::u64(..));
+        let workspace = Workspace::with(&[("etl", &dockerfile)]);
+        let skiff = workspace.start(&["deploy", "--release", "r1"]);
         until("the step runs", || running(&format!("^{mark}$")));
-        Command::new("kill")
-            .args([&format!("-{signal}"), &skiff.id().to_string()])
-            .status()
-            .unwrap();
-        let code = skiff.wait().unwrap().code();
-        let (mut stdout, mut stderr) = (String::new(), String::new());
-        skiff
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut stdout)
-            .unwrap();
-        skiff
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut stderr)
-            .unwrap();
-        assert_eq!(code, Some(130), "{stdout}\n{stderr}");
+        let ended = signalled(skiff, signal);
+        assert_eq!(ended.code, 130, "{ended:?}");
         assert!(
             !running(&format!("^{mark}$")),
             "the step still runs on the builder"
         );
         assert!(
-            stdout.contains("interrupted") && stdout.contains("no channel moved"),
-            "{stdout}"
+            ended.stdout.contains("interrupted") && ended.stdout.contains("no channel moved"),
+            "{ended:?}"
         );
         assert!(tags(&workspace.repository("etl")).is_empty());
     }
+}
+
+#[test]
+fn ctrl_c_after_the_release_only_ends_the_cache_export() {
+    let stall = Rule {
+        method: "PUT",
+        path: "/manifests/buildcache",
+        from: 1,
+        times: u64::MAX,
+        answer: Answer::Stall,
+    };
+    let gate = Gate::start(&[stall]);
+    let workspace = Workspace::with(&[("etl", "FROM BUSYBOX\nRUN echo > /x\n")]);
+    workspace.manifest_for(&gate.host(), "");
+    workspace.commit();
+    let skiff = workspace.start(&["deploy", "--release", "r1"]);
+    until("the cache is exported", || {
+        gate.seen()
+            .iter()
+            .any(|line| line.contains("PUT") && line.contains("buildcache"))
+    });
+    let ended = signalled(skiff, "INT");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(
+        ended.stdout.contains("latest moved for the whole set"),
+        "{ended:?}"
+    );
+    assert!(
+        ended.stderr.contains("the cache was not exported"),
+        "{ended:?}"
+    );
+    assert_eq!(tags(&workspace.repository("etl")), ["latest", "r1"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Manifests that are taken, and what becomes of them.
 
 use super::super::find;
-use super::super::model::{CacheBackend, CacheExport, Network, Profile};
+use super::super::model::{Branches, CacheBackend, CacheExport, Network, Profile};
 use super::{HEAD, good, load_in, repository};
 
 #[test]
@@ -9,7 +9,13 @@ fn the_smallest_manifest_gets_every_default() {
     let (dir, manifest) = good(&["containers/train/Dockerfile"], find::MINIMAL);
     let root = std::fs::canonicalize(dir.path()).unwrap();
     assert_eq!(manifest.root, root);
-    assert!(manifest.registry.plain_http && manifest.channels.is_none());
+    assert!(manifest.registry.plain_http);
+    let channels: Vec<_> = manifest
+        .channels
+        .iter()
+        .map(|(tag, branches)| (tag.as_str(), branches))
+        .collect();
+    assert_eq!(channels, [("latest", &Branches::Default)]);
     assert_eq!(manifest.cache.backend, CacheBackend::Registry);
     assert_eq!(manifest.cache.export, CacheExport::Channels);
     let train = &manifest.containers["train"];
@@ -90,10 +96,13 @@ dockerfile = "docker/Dockerfile.gpu"
     let channels: Vec<_> = manifest
         .channels
         .iter()
-        .flatten()
-        .map(|(t, b)| (t.as_str(), b.len()))
+        .map(|(t, b)| (t.as_str(), b.clone()))
         .collect();
-    assert_eq!(channels, [("latest", 2), ("next", 0)]);
+    let latest = Branches::Named(vec!["main".into(), "ml-development".into()]);
+    assert_eq!(
+        channels,
+        [("latest", latest), ("next", Branches::Named(vec![]))]
+    );
     let train = &manifest.containers["train"];
     assert_eq!(train.context, root.join("c/train"));
     assert_eq!(train.dockerfile, root.join("c/train/docker/Dockerfile.gpu"));

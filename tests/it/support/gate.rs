@@ -14,14 +14,22 @@ use tokio::net::{TcpListener, TcpStream};
 use super::stack;
 
 /// Requests of this method whose path contains `path` are counted from 1; numbers `from` to `from + times - 1` are
-/// answered with `status` instead of being passed on.
+/// answered by the gate instead of being passed on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rule {
     pub method: &'static str,
     pub path: &'static str,
     pub from: u64,
     pub times: u64,
-    pub status: u16,
+    pub answer: Answer,
+}
+
+/// What the gate answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Answer {
+    Status(u16),
+    /// Nothing, ever.
+    Stall,
 }
 
 /// Runs until it is dropped.
@@ -80,17 +88,20 @@ async fn pass(
     log: Arc<Mutex<Vec<String>>>,
 ) -> Result<Response<BoxBody<Bytes, hyper::Error>>, Box<dyn std::error::Error + Send + Sync>> {
     let line = format!("{} {}", request.method(), request.uri().path());
-    let status = rules.lock().unwrap().iter_mut().find_map(|(rule, count)| {
+    let answer = rules.lock().unwrap().iter_mut().find_map(|(rule, count)| {
         if request.method() != rule.method || !request.uri().path().contains(rule.path) {
             return None;
         }
         *count += 1;
-        (*count >= rule.from && *count - rule.from < rule.times).then_some(rule.status)
+        (*count >= rule.from && *count - rule.from < rule.times).then_some(rule.answer)
     });
     log.lock().unwrap().push(line);
-    if let Some(status) = status {
+    if let Some(answer) = answer {
         // As a registry does it: the request is read, then refused.
         request.into_body().collect().await?;
+        let Answer::Status(status) = answer else {
+            return std::future::pending().await;
+        };
         let body = Full::new(Bytes::from(
             "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"by the gate\"}]}",
         ));
