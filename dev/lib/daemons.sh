@@ -173,6 +173,8 @@ write_engine_config() {
 	EOF
 }
 
+# Empty folders of the machine, each covered by one of our own. They stay: to remove one would also take it, and what
+# covers it, from another engine of this kind.
 fixed_dirs=(/run/containerd /run/docker /run/runc)
 
 # The first process of the engine's own mount and pid namespaces. Whatever way it ends, kill -9 included, the kernel then
@@ -227,7 +229,6 @@ stop_engine() {
     stop_daemon engine 20
     stop_network
     rm -f -- "$socket"
-    rmdir "${fixed_dirs[@]}" 2>/dev/null || true
     for dir in /sys/fs/cgroup/"$cgroup" /sys/fs/cgroup/*/"$cgroup"; do
         [[ ! -d $dir ]] || find "$dir" -depth -type d -exec rmdir {} \; 2>/dev/null || true
     done
