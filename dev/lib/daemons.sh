@@ -131,9 +131,10 @@ stop_network() {
 # ---- engine ----------------------------------------------------------------------------------------------------------
 
 write_engine_config() {
-    local uplink mtu=1500
-    uplink=$(ip -4 route show default | awk '{ for (i = 1; i < NF; i++) if ($i == "dev") { print $(i + 1); exit } }')
-    [[ -z $uplink ]] || mtu=$(<"/sys/class/net/$uplink/mtu")
+    local uplink mtu
+    uplink=$(ip -4 route show default | grep -oE ' dev [^ ]+' | head -n 1) || true
+    # shellcheck disable=SC2086
+    mtu=$([[ -z $uplink ]] || ip link show $uplink | grep -oE ' mtu [0-9]+' | tr -dc 0-9)
     mkdir -p "$run/containerd"
     # A containerd of its own, else dockerd would use the machine's. Only what runs and stores containers is switched on.
     cat >"$run/containerd.toml" <<-EOF
@@ -160,7 +161,7 @@ write_engine_config() {
 		  "exec-root": "$run/docker",
 		  "pidfile": "$run/docker/dockerd.pid",
 		  "bridge": "$bridge",
-		  "mtu": $mtu,
+		  "mtu": ${mtu:-1500},
 		  "iptables": false,
 		  "ip6tables": false,
 		  "ip-forward": false,
@@ -172,6 +173,8 @@ write_engine_config() {
 	EOF
 }
 
+# Empty folders of the machine, each covered by one of our own. They stay: to remove one would also take it, and what
+# covers it, from another engine of this kind.
 fixed_dirs=(/run/containerd /run/docker /run/runc)
 
 # The first process of the engine's own mount and pid namespaces. Whatever way it ends, kill -9 included, the kernel then
@@ -226,7 +229,6 @@ stop_engine() {
     stop_daemon engine 20
     stop_network
     rm -f -- "$socket"
-    rmdir "${fixed_dirs[@]}" 2>/dev/null || true
     for dir in /sys/fs/cgroup/"$cgroup" /sys/fs/cgroup/*/"$cgroup"; do
         [[ ! -d $dir ]] || find "$dir" -depth -type d -exec rmdir {} \; 2>/dev/null || true
     done
