@@ -12,6 +12,25 @@ use crate::project::Project;
 use crate::reference::Tag;
 use crate::release::channel::{ChannelDecision, Sources};
 
+/// Where built images go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ImageOutput {
+    /// To their repository.
+    pub(crate) push: bool,
+    /// Into the engine that builds them.
+    pub(crate) load: bool,
+}
+
+/// What a run is asked to do with what it builds, beside the selection.
+#[derive(Debug, Clone)]
+pub(crate) struct Orders {
+    pub(crate) release: Tag,
+    pub(crate) channels: ChannelDecision,
+    /// Immutable tags for every released container.
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) output: ImageOutput,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     /// The release's name: the tag that the builder pushes.
@@ -19,6 +38,9 @@ pub(crate) struct Plan {
     /// Parents before children.
     pub(crate) containers: IndexMap<ContainerName, PlannedContainer>,
     pub(crate) channels: ChannelDecision,
+    pub(crate) output: ImageOutput,
+    /// The commit of the sources, marked where they differ from it.
+    pub(crate) revision: Option<String>,
     /// Containers that are not in the run though a parent of theirs is.
     pub(crate) outdated: Vec<ContainerName>,
 }
@@ -30,6 +52,8 @@ pub(crate) struct PlannedContainer {
     pub(crate) parents: Vec<ContainerName>,
     /// Those of them whose image the Dockerfile uses by name.
     pub(crate) images: Vec<ContainerName>,
+    /// A container of the run is built from it.
+    pub(crate) wanted: bool,
     /// `false` for a parent that was not asked for: it is built and pushed, and not released.
     pub(crate) released: bool,
     /// The tag that the builder pushes.
@@ -39,6 +63,8 @@ pub(crate) struct PlannedContainer {
     /// Containers on the longest chain from this one to one that nothing is built from: what waits for it decides how
     /// urgent it is.
     pub(crate) height: u64,
+    /// The commit of the sources, marked where they differ from it.
+    pub(crate) revision: Option<String>,
     /// Why it is in the run.
     pub(crate) reason: String,
 }
@@ -56,14 +82,14 @@ impl Plan {
 pub(crate) fn make(
     project: &Project,
     selected: &IndexMap<ContainerName, String>,
-    release: Tag,
-    channels: ChannelDecision,
+    orders: Orders,
     sources: &Sources,
 ) -> Result<Plan, Vec<Diagnostic>> {
     let names = || selected.keys().map(String::as_str);
     let graph = &project.graph;
     let in_run: BTreeSet<&str> = graph.closure(names()).into_iter().collect();
     let heights = graph.heights(|name| u64::from(in_run.contains(name)));
+    let release = &orders.release;
     let mut errors = Vec::new();
     let mut containers = IndexMap::new();
     for name in graph.order().filter(|name| in_run.contains(name)) {
@@ -72,36 +98,35 @@ pub(crate) fn make(
         };
         let released = selected.contains_key(name);
         let reason = selected.get(name).cloned().unwrap_or_else(|| {
-            let child = graph
-                .children_of(name)
+            let mut children = graph.children_of(name);
+            let child = children
                 .find(|child| in_run.contains(child))
                 .unwrap_or_default();
             format!("parent of {child}, not released")
         });
-        let tag = if released {
-            Ok(release.clone())
+        let names = if released {
+            tags(container, &orders, sources, &project.manifest.channels)
+                .map(|tags| (release.clone(), tags))
         } else {
-            unreleased(&release)
+            unreleased(release).map(|tag| (tag, vec![]))
         };
-        let tags = if released {
-            tags(container, &release, sources, &project.manifest.channels)
-        } else {
-            Ok(vec![])
-        };
-        let (Ok(tag), Ok(tags)) = (
-            tag.map_err(|e| errors.push(e)),
-            tags.map_err(|e| errors.push(e)),
-        ) else {
-            continue;
+        let (tag, tags) = match names {
+            Ok(names) => names,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
         };
         let planned = PlannedContainer {
             container: container.clone(),
             parents: graph.parents_of(name).map(str::to_owned).collect(),
             images: project.images.get(name).cloned().unwrap_or_default(),
+            wanted: graph.children_of(name).any(|child| in_run.contains(child)),
             released,
-            height: heights.get(name).copied().unwrap_or_default(),
             tag,
             tags,
+            height: heights.get(name).copied().unwrap_or_default(),
+            revision: sources.revision(),
             reason,
         };
         containers.insert(name.to_owned(), planned);
@@ -109,16 +134,14 @@ pub(crate) fn make(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let outdated = graph
-        .dependents_of(in_run.iter().copied())
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let outdated = graph.dependents_of(in_run.iter().copied());
     Ok(Plan {
-        release,
         containers,
-        channels,
-        outdated,
+        outdated: outdated.into_iter().map(str::to_owned).collect(),
+        revision: sources.revision(),
+        release: orders.release,
+        channels: orders.channels,
+        output: orders.output,
     })
 }
 
@@ -133,16 +156,18 @@ fn unreleased(release: &Tag) -> Result<Tag, Diagnostic> {
 /// The container's immutable tags but the release's own.
 fn tags(
     container: &Container,
-    release: &Tag,
+    orders: &Orders,
     sources: &Sources,
     channels: &IndexMap<Tag, Branches>,
 ) -> Result<Vec<Tag>, Diagnostic> {
+    let release = &orders.release;
     let mut tags = Vec::new();
-    for pattern in &container.tags {
+    let asked = orders.tags.iter().map(ToString::to_string);
+    for pattern in container.tags.iter().cloned().chain(asked) {
         let wrong = |title: String| {
             Diagnostic::error(title).at(container.span.clone(), format!("from `{pattern}`"))
         };
-        let text = pattern::expand(pattern, |name| variable(name, container, release, sources))
+        let text = pattern::expand(&pattern, |name| variable(name, container, release, sources))
             .map_err(|error| {
                 wrong(format!(
                     "tag of `{}` cannot be made here: {error}",

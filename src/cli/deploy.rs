@@ -1,11 +1,13 @@
 //! `skiff deploy` and `skiff build`: from request to plan, and from plan to run.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indexmap::IndexMap;
 
 use super::request::{DeployRequest, Invocation, Selection};
+use crate::atomic_file;
 use crate::buildkit::dial::{self, DialError, EngineAddress};
 use crate::buildkit::session::auth::AuthService;
 use crate::cancel;
@@ -13,19 +15,18 @@ use crate::changes::git::Checkout;
 use crate::diagnostic::{Diagnostic, Severity, human, nearest};
 use crate::engine::dispatcher::{self, Tools};
 use crate::engine::event::Events;
-use crate::engine::outcome::ContainerStatus;
+use crate::engine::outcome::{ContainerStatus, RunOutcome};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::manifest;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Orders, Plan};
 use crate::project::{self, Project};
-use crate::reference::Repository;
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
 use crate::release::channel::{self, Sources};
-use crate::release::ci;
+use crate::release::{ci, names};
 use crate::report::output::Output;
-use crate::report::{self, Progress, failure, summary};
+use crate::report::{self, Progress, failure, metadata, summary};
 
 /// Runs the command to its exit code; errors are those found before anything was done.
 pub(crate) async fn run(
@@ -34,7 +35,7 @@ pub(crate) async fn run(
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
-    let (project, warnings) = load(invocation, environment)?;
+    let (project, warnings) = load(&request, invocation, environment)?;
     warn(&warnings, output);
     let plan = make_plan(&project, &request, environment)?;
     if request.dry_run {
@@ -50,12 +51,18 @@ pub(crate) async fn run(
 
 /// The manifest and its Dockerfiles.
 fn load(
+    request: &DeployRequest,
     invocation: &Invocation,
     environment: &Environment,
 ) -> Result<(Project, Vec<Diagnostic>), Error> {
     let path = manifest::find(invocation.manifest.as_deref(), &environment.directory)?;
     let shown = project::shown(&path, &environment.directory);
-    let (manifest, mut warnings) = manifest::load(&path, &shown)?;
+    let (mut manifest, mut warnings) = manifest::load(&path, &shown)?;
+    if let Some(platform) = &request.platform {
+        for container in manifest.containers.values_mut() {
+            container.platform = platform.clone();
+        }
+    }
     let (project, found) = project::read(manifest)?;
     warnings.extend(found);
     Ok((project, warnings))
@@ -80,13 +87,13 @@ fn make_plan(
     let selected = select(project, &request.selection)?;
     let sources = sources(project, &selected, environment)?;
     let channels = channel::decide(&project.manifest.channels, &sources, &request.channels);
-    Ok(plan::make(
-        project,
-        &selected,
-        request.release.clone(),
+    let orders = Orders {
+        release: request.release.clone(),
         channels,
-        &sources,
-    )?)
+        tags: request.tags.clone(),
+        output: request.output,
+    };
+    Ok(plan::make(project, &selected, orders, &sources)?)
 }
 
 /// The containers that were asked for, in the manifest's order, with the reason for each.
@@ -168,13 +175,10 @@ async fn execute(
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
-    let event_file = invocation.events.as_ref().map(|path| {
-        std::fs::File::create(path).map_err(|error| {
-            Diagnostic::error(format!("cannot write {}: {error}", path.display()))
-                .help("see the path after --events")
-        })
-    });
-    let event_file = event_file.transpose()?;
+    let event_file = invocation.events.as_deref().map(create).transpose()?;
+    // Found out before anything is built, not after: the file can be written.
+    let metadata = request.metadata_file.as_deref().map(create).transpose()?;
+    drop(metadata);
     let cancel = cancel::on_signals().map_err(|error| {
         Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
     })?;
@@ -183,12 +187,15 @@ async fn execute(
     let address =
         EngineAddress::from_docker_host(environment.get("DOCKER_HOST")).map_err(no_builder)?;
     let builder = dial::engine(&address).await.map_err(no_builder)?;
-    preflight(&plan, &registry).await?;
+    if plan.output.push {
+        names::free(&plan, &registry).await?;
+    }
 
     let (events, receiver) = Events::channel();
     let reporter = report::spawn(receiver, invocation.progress, event_file, output.clone());
     let tools = Tools {
         jobs: request.jobs.unwrap_or_else(|| builder.cpus.clamp(2, 8)),
+        keep_going: request.keep_going,
         builder,
         registry,
         auth: AuthService::new(credentials),
@@ -200,7 +207,23 @@ async fn execute(
     let outcome = dispatcher::run(plan.clone(), tools, &cancel).await;
     // The run dropped its end of the channel: what is left is to be written.
     let _ = reporter.await;
+    if let Some(path) = &request.metadata_file {
+        let text = metadata::render(&outcome, &plan);
+        if let Err(error) = atomic_file::write(path, text.as_bytes()) {
+            output.err(&format!(
+                "warning: cannot write {}: {error}",
+                path.display()
+            ));
+        }
+    }
+    conclude(&outcome, &plan, invocation, output);
+    Ok(outcome
+        .error_kind()
+        .map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
+}
 
+/// What there is to say at the end: failures in full, the table, the last lines.
+fn conclude(outcome: &RunOutcome, plan: &Plan, invocation: &Invocation, output: &Output) {
     for (name, container) in &outcome.containers {
         if let (ContainerStatus::Failed, Some(failed)) = (container.status, &container.failure) {
             output.err(&format!(
@@ -210,15 +233,17 @@ async fn execute(
         }
     }
     if invocation.progress != Progress::Json {
-        output.out(&format!(
-            "\n{}\n\n{}",
-            summary::rows(&outcome),
-            summary::footer(&outcome, &plan)
-        ));
+        let (rows, footer) = (summary::rows(outcome), summary::footer(outcome, plan));
+        output.out(&format!("\n{rows}\n\n{footer}"));
     }
-    Ok(outcome
-        .error_kind()
-        .map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
+}
+
+/// A file that a flag names, opened for writing.
+fn create(path: &Path) -> Result<File, Diagnostic> {
+    File::create(path).map_err(|error| {
+        Diagnostic::error(format!("cannot write {}: {error}", path.display()))
+            .help("see that its folder exists and may be written to")
+    })
 }
 
 fn no_builder(error: DialError) -> Error {
@@ -237,22 +262,6 @@ fn registry(project: &Project, credentials: CredentialSources) -> Client {
         .plain_http
         .insert(registry.host.clone(), registry.plain_http);
     Client::new(options)
-}
-
-/// Sees that the registry answers, before anything is built: one look at the first image's release tag.
-async fn preflight(plan: &Plan, registry: &Client) -> Result<(), Error> {
-    let Some(first) = plan.containers.values().next() else {
-        return Ok(());
-    };
-    let repository: &Repository = &first.container.repository;
-    registry
-        .head_manifest(&repository.tag(&first.tag))
-        .await
-        .map(|_| ())
-        .map_err(|error| {
-            let diagnostic = Diagnostic::error(format!("the registry cannot be used: {error}"));
-            Error::from(diagnostic.help("nothing was built")).caused_by(error)
-        })
 }
 
 /// A name of this machine that stays: systemd's machine id, else the host's name.

@@ -7,6 +7,9 @@ use super::args::{ColorArg, DeployArgs, Global, ProgressArg};
 use crate::clock;
 use crate::diagnostic::Diagnostic;
 use crate::environment::Environment;
+use crate::manifest;
+use crate::manifest::model::Platform;
+use crate::plan::ImageOutput;
 use crate::reference::Tag;
 use crate::release::channel::ChannelRequest;
 use crate::report::Progress;
@@ -36,6 +39,12 @@ pub(crate) struct DeployRequest {
     pub(crate) jobs: Option<usize>,
     pub(crate) channels: ChannelRequest,
     pub(crate) release: Tag,
+    /// Immutable tags for every released container.
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) platform: Option<Platform>,
+    pub(crate) keep_going: bool,
+    pub(crate) output: ImageOutput,
+    pub(crate) metadata_file: Option<PathBuf>,
 }
 
 impl Invocation {
@@ -84,7 +93,18 @@ impl DeployRequest {
             channel.map_err(|error| errors.push(Diagnostic::error(format!("--channel: {error}"))));
         let release =
             release(args.release.as_deref(), environment).map_err(|error| errors.push(error));
-        let (Ok(channel), Ok(release), true) = (channel, release, errors.is_empty()) else {
+        let mut tags = Vec::new();
+        for text in &args.tag {
+            match Tag::new(text) {
+                Ok(tag) => tags.push(tag),
+                Err(error) => errors.push(Diagnostic::error(format!("--tag: {error}"))),
+            }
+        }
+        let platform = args.platform.as_deref().map(platform).transpose();
+        let platform = platform.map_err(|error| errors.push(error));
+        let (Ok(channel), Ok(release), Ok(platform), true) =
+            (channel, release, platform, errors.is_empty())
+        else {
             return Err(errors);
         };
         let all = |reason| Selection::All { reason };
@@ -101,13 +121,38 @@ impl DeployRequest {
             dry_run: args.dry_run,
             jobs: args.jobs.map(usize::from),
             channels: ChannelRequest {
-                no_promote: args.no_promote || !promote,
+                no_promote: args.no_promote || args.no_push || !promote,
                 channel,
                 allow_dirty: args.allow_dirty,
             },
             release,
+            tags,
+            platform,
+            keep_going: args.keep_going,
+            output: ImageOutput {
+                push: !args.no_push,
+                load: args.load,
+            },
+            metadata_file: args
+                .metadata_file
+                .map(|path| environment.directory.join(path)),
         })
     }
+}
+
+/// `--platform`.
+fn platform(text: &str) -> Result<Platform, Diagnostic> {
+    if text.contains(',') {
+        let error = Diagnostic::error("--platform: several platforms are not built yet");
+        return Err(error.help("name one, such as linux/amd64"));
+    }
+    manifest::platform(text).map_err(|(why, help)| {
+        let error = Diagnostic::error(format!("--platform: `{text}`: {why}"));
+        match help {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    })
 }
 
 /// `--release`, else `TIMESTAMP`, else the time.

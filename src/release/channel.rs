@@ -19,6 +19,19 @@ pub(crate) struct Sources {
     pub(crate) uncommitted: Vec<String>,
 }
 
+impl Sources {
+    /// The commit, marked where the sources differ from it; `None` outside of git.
+    pub(crate) fn revision(&self) -> Option<String> {
+        let commit = self.commit.as_ref()?;
+        let mark = if self.uncommitted.is_empty() {
+            ""
+        } else {
+            "-dirty"
+        };
+        Some(format!("{commit}{mark}"))
+    }
+}
+
 /// What was asked on the command line.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ChannelRequest {

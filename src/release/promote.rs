@@ -3,7 +3,7 @@
 use tokio_stream::StreamExt as _;
 
 use crate::engine::event::{EventKind, Events};
-use crate::reference::{Digest, Repository, Tag};
+use crate::reference::{Repository, Tag};
 use crate::registry::image::RawManifest;
 use crate::registry::{Client, RegistryError};
 
@@ -13,7 +13,6 @@ pub(crate) struct Move {
     pub(crate) container: String,
     pub(crate) repository: Repository,
     pub(crate) tag: Tag,
-    pub(crate) digest: Digest,
     pub(crate) manifest: RawManifest,
     pub(crate) channel: bool,
 }
@@ -38,7 +37,7 @@ pub(crate) async fn set_tags(
     while let Some((asked, result)) = done.next().await {
         match result {
             Ok(_) => {
-                let digest = asked.digest.to_string();
+                let digest = asked.manifest.digest.to_string();
                 let (container, tag, channel) =
                     (asked.container, asked.tag.to_string(), asked.channel);
                 events

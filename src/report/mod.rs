@@ -1,6 +1,7 @@
 //! What people and machines get to see of a run: sinks fed from the event stream by one thread, and the summary.
 
 pub(crate) mod failure;
+pub(crate) mod metadata;
 pub(crate) mod output;
 mod plain;
 pub(crate) mod plan;

@@ -156,7 +156,7 @@ fn one_failure_moves_no_channel_of_the_set_and_starts_nothing_new() {
         ("good", "FROM BUSYBOX\nRUN echo > /x\n"),
     ]);
     let result = workspace.run(&["deploy", "--jobs", "2", "--release", "r1"]);
-    fails(&result, 1, &["not built because bad failed"]);
+    fails(&result, 1, &["bad, which it needs, failed"]);
     assert!(!tags(&workspace.repository("good")).contains(&"latest".to_owned()));
     assert!(tags(&workspace.repository("child")).is_empty());
 }
@@ -277,4 +277,26 @@ fn a_build_that_takes_longer_than_its_timeout() {
     workspace.manifest("[containers.etl]\ntimeout = \"3s\"\n");
     workspace.commit();
     fails(&workspace.run(&["deploy"]), 1, &["timeout"]);
+}
+
+#[test]
+fn keep_going_builds_what_does_not_need_the_one_that_failed() {
+    let workspace = Workspace::with(&[
+        ("bad", "FROM BUSYBOX\nRUN exit 1\n"),
+        ("child", "FROM bad\n"),
+        ("good", "FROM BUSYBOX\nRUN sleep 1\n"),
+        ("late", "FROM good\n"),
+    ]);
+    let result = workspace.run(&["deploy", "--keep-going", "--release", "r1"]);
+    fails(
+        &result,
+        1,
+        &[
+            "not built because bad, which it needs, failed",
+            "2 of 4 built",
+        ],
+    );
+    assert_eq!(tags(&workspace.repository("good")), ["buildcache", "r1"]);
+    assert_eq!(tags(&workspace.repository("late")), ["r1"]);
+    assert!(tags(&workspace.repository("child")).is_empty());
 }
