@@ -215,12 +215,16 @@ fn a_registry_that_recovers_is_tried_again_without_rebuilding() {
             answer: Answer::Status(503),
         },
     ]);
-    let workspace = one("FROM BUSYBOX\nRUN head -c 9000 /dev/urandom > /x && echo built-once\n");
+    // Never the same: an engine that has run it does not run it again.
+    let once = format!("built-once-{}", fastrand::u64(..));
+    let workspace = one(&format!(
+        "FROM BUSYBOX\nRUN head -c 9000 /dev/urandom > /x && echo {once}\n"
+    ));
     workspace.manifest_for(&gate.host(), "");
     workspace.commit();
     let ended = workspace.deploy(&["--release", "r1"]);
     assert_eq!(
-        ended.stderr.matches("| built-once").count(),
+        ended.stderr.matches(&format!("| {once}")).count(),
         1,
         "{}",
         ended.stderr
