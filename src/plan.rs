@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 
 use crate::diagnostic::Diagnostic;
-use crate::manifest::model::{Branches, Container, ContainerName};
+use crate::manifest::model::{Container, ContainerName};
 use crate::manifest::pattern;
 use crate::project::Project;
 use crate::reference::Tag;
@@ -91,6 +91,17 @@ pub(crate) fn make(
     let heights = graph.heights(|name| u64::from(in_run.contains(name)));
     let release = &orders.release;
     let mut errors = Vec::new();
+    errors.extend(reserved("the release's name", release, project));
+    for channel in &orders.channels.moves {
+        let caches = project.manifest.containers.values();
+        if caches
+            .clone()
+            .any(|container| container.cache_tag == *channel)
+        {
+            let error = Diagnostic::error(format!("channel `{channel}` is the tag of a cache"));
+            errors.push(error.help("name another channel"));
+        }
+    }
     let mut containers = IndexMap::new();
     for name in graph.order().filter(|name| in_run.contains(name)) {
         let Some(container) = project.manifest.containers.get(name) else {
@@ -105,8 +116,7 @@ pub(crate) fn make(
             format!("parent of {child}, not released")
         });
         let names = if released {
-            tags(container, &orders, sources, &project.manifest.channels)
-                .map(|tags| (release.clone(), tags))
+            tags(container, &orders, sources, project).map(|tags| (release.clone(), tags))
         } else {
             unreleased(release).map(|tag| (tag, vec![]))
         };
@@ -158,7 +168,7 @@ fn tags(
     container: &Container,
     orders: &Orders,
     sources: &Sources,
-    channels: &IndexMap<Tag, Branches>,
+    project: &Project,
 ) -> Result<Vec<Tag>, Diagnostic> {
     let release = &orders.release;
     let mut tags = Vec::new();
@@ -176,20 +186,36 @@ fn tags(
                 .help("run in a git checkout that is on a branch, or write the tag without it")
             })?;
         let tag = Tag::new(&text).map_err(|error| wrong(error.to_string()))?;
-        if channels.contains_key(&tag) || tag == container.cache_tag {
-            let title = format!(
-                "tag `{tag}` of `{}` is a channel or a cache",
-                container.name
-            );
-            return Err(
-                wrong(title).help("write a pattern that no channel and no cache is named by")
-            );
+        if let Some(error) = reserved(&format!("a tag of `{}`", container.name), &tag, project) {
+            return Err(error.at(container.span.clone(), format!("from `{pattern}`")));
         }
         if tag != *release && !tags.contains(&tag) {
             tags.push(tag);
         }
     }
     Ok(tags)
+}
+
+/// Refuses an immutable name that moves, is moved, or is found by: a channel, a cache, a key.
+fn reserved(what: &str, tag: &Tag, project: &Project) -> Option<Diagnostic> {
+    let manifest = &project.manifest;
+    let why = if manifest.channels.contains_key(tag) {
+        "is a channel"
+    } else if manifest
+        .containers
+        .values()
+        .any(|container| container.cache_tag == *tag)
+    {
+        "is the tag of a cache"
+    } else if ["key-", "unreleased-"]
+        .iter()
+        .any(|prefix| tag.as_str().starts_with(prefix))
+    {
+        "begins as only skiff's own tags do"
+    } else {
+        return None;
+    };
+    Some(Diagnostic::error(format!("{what}, `{tag}`, {why}")).help("give another name"))
 }
 
 /// The value of a `{variable}`; `None` where it is not known here.

@@ -89,8 +89,8 @@ pub(crate) struct DeployArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Builds at a time [default: the builder's CPUs, 2 to 8]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Builds at a time, at most 40 [default: the builder's CPUs, 2 to 8]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=40))]
     pub(crate) jobs: Option<u16>,
 
     /// After a failure, go on with the containers that do not need the one that failed

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use super::request::{DeployRequest, Invocation, Selection};
 use crate::atomic_file;
+use crate::buildkit::Builder;
 use crate::buildkit::dial::{self, DialError, EngineAddress};
 use crate::buildkit::session::auth::AuthService;
 use crate::cancel;
@@ -17,7 +18,7 @@ use crate::engine::dispatcher::{self, Tools};
 use crate::engine::event::Events;
 use crate::engine::outcome::{ContainerStatus, RunOutcome};
 use crate::environment::Environment;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::manifest;
 use crate::plan::{self, Orders, Plan};
 use crate::project::{self, Project};
@@ -38,6 +39,7 @@ pub(crate) async fn run(
     let (project, warnings) = load(&request, invocation, environment)?;
     warn(&warnings, output);
     let plan = make_plan(&project, &request, environment)?;
+    warn(&project.findings(plan.containers.keys())?, output);
     if request.dry_run {
         output.out(&report::plan::render(&plan));
         return Ok(ExitCode::SUCCESS);
@@ -57,15 +59,13 @@ fn load(
 ) -> Result<(Project, Vec<Diagnostic>), Error> {
     let path = manifest::find(invocation.manifest.as_deref(), &environment.directory)?;
     let shown = project::shown(&path, &environment.directory);
-    let (mut manifest, mut warnings) = manifest::load(&path, &shown)?;
+    let (mut manifest, warnings) = manifest::load(&path, &shown)?;
     if let Some(platform) = &request.platform {
         for container in manifest.containers.values_mut() {
             container.platform = platform.clone();
         }
     }
-    let (project, found) = project::read(manifest)?;
-    warnings.extend(found);
-    Ok((project, warnings))
+    Ok((project::read(manifest)?, warnings))
 }
 
 fn warn(warnings: &[Diagnostic], output: &Output) {
@@ -96,6 +96,9 @@ fn make_plan(
     Ok(plan::make(project, &selected, orders, &sources)?)
 }
 
+/// As a name it means every container; the manifest gives it to none.
+const ALL: &str = "all";
+
 /// The containers that were asked for, in the manifest's order, with the reason for each.
 fn select(
     project: &Project,
@@ -111,7 +114,7 @@ fn select(
         }
         Selection::Named(names) => names,
     };
-    let unknown = |name: &&String| !containers.contains_key(name.as_str());
+    let unknown = |name: &&String| *name != ALL && !containers.contains_key(name.as_str());
     let errors: Vec<Diagnostic> = names
         .iter()
         .filter(unknown)
@@ -129,9 +132,11 @@ fn select(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let asked = containers.keys().filter(|name| names.contains(name));
+    let all = names.iter().any(|name| name == ALL);
+    let asked = containers.keys().filter(|name| all || names.contains(name));
+    let reason = if all { ALL } else { "named" };
     Ok(asked
-        .map(|name| (name.clone(), "named".to_owned()))
+        .map(|name| (name.clone(), reason.to_owned()))
         .collect())
 }
 
@@ -143,8 +148,7 @@ fn sources(
 ) -> Result<Sources, Diagnostic> {
     let manifest = &project.manifest;
     let failed = |error: crate::changes::git::GitError| {
-        Diagnostic::error(error.to_string())
-            .help("see what `git status` says in the folder of the manifest")
+        Diagnostic::error(error.to_string()).help(error.help())
     };
     let mut sources = Sources::default();
     if let Some(checkout) = Checkout::find(&manifest.root).map_err(failed)? {
@@ -156,6 +160,7 @@ fn sources(
             }
         }
         sources = Sources {
+            checkout: true,
             commit: checkout.commit(),
             branch: checkout.branch(),
             default_branch: checkout.default_branch(),
@@ -179,17 +184,18 @@ async fn execute(
     // Found out before anything is built, not after: the file can be written.
     let metadata = request.metadata_file.as_deref().map(create).transpose()?;
     drop(metadata);
-    let cancel = cancel::on_signals().map_err(|error| {
+    let cancel = cancel::on_signals(output.clone()).map_err(|error| {
         Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
     })?;
     let credentials = CredentialSources::new(environment.docker_config());
     let registry = registry(project, credentials.clone());
-    let address =
-        EngineAddress::from_docker_host(environment.get("DOCKER_HOST")).map_err(no_builder)?;
-    let builder = dial::engine(&address).await.map_err(no_builder)?;
-    if plan.output.push {
-        names::free(&plan, &registry).await?;
-    }
+    let builder = tokio::select! {
+        ready = prepare(&plan, &registry, environment) => ready?,
+        () = cancel.cancelled() => {
+            let stopped = Diagnostic::error("interrupted before anything was built");
+            return Err(Error::new(ErrorKind::Interrupted, vec![stopped]));
+        }
+    };
 
     let (events, receiver) = Events::channel();
     let reporter = report::spawn(receiver, invocation.progress, event_file, output.clone());
@@ -220,6 +226,21 @@ async fn execute(
     Ok(outcome
         .error_kind()
         .map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
+}
+
+/// A builder that can do the job, and a registry in which the names of this run are free.
+async fn prepare(
+    plan: &Plan,
+    registry: &Client,
+    environment: &Environment,
+) -> Result<Builder, Error> {
+    let address =
+        EngineAddress::from_docker_host(environment.get("DOCKER_HOST")).map_err(no_builder)?;
+    let builder = dial::engine(&address).await.map_err(no_builder)?;
+    if plan.output.push {
+        names::free(plan, registry).await?;
+    }
+    Ok(builder)
 }
 
 /// What there is to say at the end: failures in full, the table, the last lines.

@@ -111,8 +111,6 @@ impl DeployRequest {
         Ok(Self {
             selection: if args.all {
                 all("--all")
-            } else if args.names.iter().any(|name| name == "all") {
-                all("all")
             } else if args.names.is_empty() {
                 all("no names given: all, until changes are detected")
             } else {

@@ -21,7 +21,7 @@ use crate::manifest::model::{Cache, CacheBackend, CacheExport};
 use crate::plan::{Plan, PlannedContainer};
 use crate::reference::{ImageRef, Tag};
 use crate::registry::Client;
-use crate::release::promote::{Move, set_tags};
+use crate::release::promote::{Move, Unset, set_tags};
 
 /// What a run works with.
 pub(crate) struct Tools {
@@ -75,7 +75,12 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     let (built, mut outcomes) = (dispatcher.built, dispatcher.outcomes);
 
     let promotion = release(&plan, &built, &mut outcomes, &shared, cancel).await;
-    if exports_caches(&tools.cache, &plan) && !cancel.is_cancelled() {
+    if exports_caches(&tools.cache, &plan) && !built.is_empty() && !cancel.is_cancelled() {
+        let containers = built.keys().cloned().collect();
+        shared
+            .events
+            .send(EventKind::CachesExporting { containers })
+            .await;
         export_caches(
             &plan,
             &built,
@@ -303,7 +308,7 @@ async fn release(
     let mut failed = Vec::new();
     for moves in [immutable, moving] {
         let asked = moves.clone();
-        failed.extend(set_tags(moves, &shared.registry, &shared.events).await);
+        failed.extend(set_tags(moves, &shared.registry, &shared.events, cancel).await);
         let set = asked.into_iter().filter(|a| {
             !failed
                 .iter()
@@ -315,8 +320,9 @@ async fn release(
             }
         }
         if !failed.is_empty() {
-            let text =
-                |(asked, error): &(Move, _)| format!("{}:{}: {error}", asked.repository, asked.tag);
+            let text = |(asked, error): &(Move, Unset)| {
+                format!("{}:{}: {error}", asked.repository, asked.tag)
+            };
             return Promotion::Failed(failed.iter().map(text).collect());
         }
     }

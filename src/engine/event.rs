@@ -117,6 +117,10 @@ pub enum EventKind {
         digest: String,
         channel: bool,
     },
+    /// The release is over; what follows is for the next run.
+    CachesExporting {
+        containers: Vec<String>,
+    },
     CacheExported {
         container: String,
         reference: String,

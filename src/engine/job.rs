@@ -17,6 +17,7 @@ use super::{cache, failure};
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::solve::{Solve, SolveError, solve};
+use crate::cancel::overdue;
 use crate::clock;
 use crate::manifest::model::CacheBackend;
 use crate::plan::{ImageOutput, PlannedContainer};
@@ -129,14 +130,6 @@ pub(super) async fn run(
     }
 }
 
-/// What a cancelled job may take to wind up: enough to hear from the builder that the build has ended.
-const WIND_UP: Duration = Duration::from_secs(10);
-
-async fn overdue(cancel: &CancellationToken) {
-    cancel.cancelled().await;
-    tokio::time::sleep(WIND_UP).await;
-}
-
 async fn after(limit: Option<Duration>) {
     match limit {
         Some(limit) => tokio::time::sleep(limit).await,
@@ -168,9 +161,6 @@ async fn build(
     let mut request = solve_request(planned, parents, cache_imports.as_ref(), &sessions);
     request.image = exporter(planned, shared.output, planned.wanted);
     let response = push(planned, &request, &sessions, shared, steps, cancel).await?;
-    if let Some(failure) = sessions.failure(&shared.files).await {
-        return Err(failure.into());
-    }
     let image = if shared.output.push {
         let pushed = container.repository.tag(&planned.tag);
         let manifest = verify(planned, &response, shared).await.map_err(|error| {
@@ -209,7 +199,10 @@ async fn push(
             Err(SolveError::Cancelled) => return Err(JobError::Cancelled),
             Err(SolveError::Failed(error)) => error,
         };
-        if let Some(failure) = sessions.failure(&shared.files).await {
+        // Other builds use the same sessions: what went wrong there is this build's only if this build was reading.
+        if steps.read_failed(error.vertex.as_deref())
+            && let Some(failure) = sessions.failure(&shared.files).await
+        {
             return Err(failure.into());
         }
         if error.connection_lost || !steps.push_failed() || attempt > PUSH_RETRIES {

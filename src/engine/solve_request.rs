@@ -9,6 +9,7 @@ use super::job::Shared;
 use super::outcome::Failure;
 use crate::buildkit::session::{self, Services, Session};
 use crate::buildkit::solve::{Attributes, Solve};
+use crate::context::ContextError;
 use crate::manifest::model::{Container, Network};
 use crate::plan::{ImageOutput, PlannedContainer};
 use crate::profile;
@@ -46,8 +47,10 @@ impl Sessions {
         for (root, session) in &self.files {
             if let Some(error) = session.files.failure() {
                 from.forget(root).await;
-                let help = "nothing was released; running the same command again is safe";
-                return Some(Failure::new(error.to_string()).help(help));
+                let help = "a file that is written meanwhile belongs outside of the context, or in .dockerignore";
+                let failure = Failure::new(error.to_string());
+                let changed = matches!(*error, ContextError::Changed(_));
+                return Some(if changed { failure.help(help) } else { failure });
             }
         }
         None

@@ -76,6 +76,12 @@ impl Plain {
                 digest,
                 ..
             } => (container, format!("{tag} is {digest}")),
+            EventKind::CachesExporting { containers } => {
+                return Some(format!(
+                    "exporting the caches of {} for the next run",
+                    count(containers.len())
+                ));
+            }
             EventKind::CacheExported {
                 container,
                 reference,

@@ -304,3 +304,74 @@ fn keep_going_builds_what_does_not_need_the_one_that_failed() {
     assert_eq!(tags(&workspace.repository("late")), ["r1"]);
     assert!(tags(&workspace.repository("child")).is_empty());
 }
+
+#[test]
+fn a_name_that_moves_is_no_release_and_no_tag() {
+    let workspace = one("FROM BUSYBOX\n");
+    fails(
+        &workspace.run(&["build", "--release", "latest"]),
+        2,
+        &["`latest`, is a channel"],
+    );
+    fails(
+        &workspace.run(&["build", "--release", "buildcache"]),
+        2,
+        &["is the tag of a cache"],
+    );
+    fails(
+        &workspace.run(&["deploy", "--tag", "key-1"]),
+        2,
+        &["skiff's own tags"],
+    );
+    fails(
+        &workspace.run(&["deploy", "--channel", "buildcache"]),
+        2,
+        &["is the tag of a cache"],
+    );
+    workspace
+        .manifest("[containers.etl]\ntags = [\"{branch}\"]\n[channels]\nstable = [\"main\"]\n");
+    workspace.git(&["checkout", "--quiet", "-b", "stable"]);
+    fails(
+        &workspace.run(&["build"]),
+        2,
+        &["`stable`, is a channel", "{branch}"],
+    );
+    assert!(tags(&workspace.repository("etl")).is_empty());
+}
+
+#[test]
+fn the_excerpt_holds_all_lines_of_an_instruction() {
+    let workspace = one("FROM BUSYBOX\nRUN echo a && \\\n    echo b && \\\n    exit 4\n");
+    fails(
+        &workspace.run(&["deploy"]),
+        1,
+        &["2 | / RUN echo a", "4 | |     exit 4", "exit code: 4"],
+    );
+}
+
+#[test]
+fn a_container_fails_for_its_own_reasons_only() {
+    let workspace = Workspace::with(&[
+        ("good", "FROM BUSYBOX\nCOPY ok /ok\nRUN sleep 2\n"),
+        ("wrong-target", "FROM BUSYBOX AS a\n"),
+    ]);
+    workspace.write("containers/good/ok", "");
+    workspace.write("containers/good/all.Dockerfile", "FROM scratch\nCOPY . /\n");
+    // What reads the whole context meets a file that cannot be sent.
+    let odd = std::os::unix::ffi::OsStringExt::from_vec(vec![b'x', 0xff]);
+    let odd: std::ffi::OsString = odd;
+    std::fs::write(workspace.root().join("containers/good").join(odd), "").unwrap();
+    workspace.manifest(
+        "[containers.bad]\ncontext = \"containers/good\"\ndockerfile = \"all.Dockerfile\"\n\
+         [containers.wrong-target]\ntarget = \"b\"\n",
+    );
+    workspace.commit();
+    let ended = workspace.run(&["deploy", "good", "bad", "--jobs", "2", "--release", "r1"]);
+    fails(&ended, 1, &["bad: name is not UTF-8", "1 of 2 built"]);
+    assert!(tags(&workspace.repository("good")).contains(&"r1".to_owned()));
+    fails(
+        &workspace.run(&["deploy", "wrong-target"]),
+        2,
+        &["has no stage `b`"],
+    );
+}
