@@ -38,7 +38,8 @@ pub(crate) enum SolveError {
     Failed(BuildError),
 }
 
-/// How long the status stream is read after Solve has returned: the failing step's last lines come late.
+/// How long the status stream may be silent after Solve has returned: the failing step's last lines come late, and a chatty
+/// build's lines may still be many.
 const STATUS_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs a build to its end and returns the exporter's response. Status updates go to `updates` meanwhile; a full
@@ -51,11 +52,9 @@ pub(crate) async fn solve(
 ) -> Result<HashMap<String, String>, SolveError> {
     let reference = new_id();
     // Status starts with Solve, not after it: the builder keeps a short history only.
-    let status = AbortOnDropHandle::new(tokio::spawn(forward(
-        client(builder),
-        reference.clone(),
-        updates,
-    )));
+    let ended = CancellationToken::new();
+    let status = forward(client(builder), reference.clone(), updates, ended.clone());
+    let status = AbortOnDropHandle::new(tokio::spawn(status));
     let mut client = client(builder);
     let result = tokio::select! {
         result = client.solve(message(reference, request)) => {
@@ -65,7 +64,8 @@ pub(crate) async fn solve(
         // Dropping the call is what cancels a build.
         () = cancel.cancelled() => Err(SolveError::Cancelled),
     };
-    let _ = tokio::time::timeout(STATUS_GRACE, status).await;
+    ended.cancel();
+    let _ = status.await;
     match result {
         Err(SolveError::Failed(error)) if error.answer_lost => {
             let connection_lost = !answers(&mut client).await;
@@ -124,12 +124,25 @@ async fn forward(
     mut client: ControlClient<Channel>,
     reference: String,
     updates: mpsc::Sender<StatusUpdate>,
+    ended: CancellationToken,
 ) {
-    let Ok(response) = client.status(StatusRequest { r#ref: reference }).await else {
-        return;
+    let silent = || async {
+        ended.cancelled().await;
+        tokio::time::sleep(STATUS_GRACE).await;
     };
+    let request = client.status(StatusRequest { r#ref: reference });
+    let response = tokio::select! {
+        response = request => response,
+        () = silent() => return,
+    };
+    let Ok(response) = response else { return };
     let mut stream = response.into_inner();
-    while let Ok(Some(message)) = stream.message().await {
+    loop {
+        let message = tokio::select! {
+            message = stream.message() => message,
+            () = silent() => return,
+        };
+        let Ok(Some(message)) = message else { return };
         if updates.send(message.into()).await.is_err() {
             return;
         }
