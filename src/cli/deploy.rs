@@ -24,7 +24,7 @@ use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
 use crate::release::channel::{self, Sources};
 use crate::release::ci;
-use crate::report::output::Output;
+use crate::report::output::{self, Output};
 use crate::report::{self, Progress, failure, summary};
 
 /// Runs the command to its exit code; errors are those found before anything was done.
@@ -212,7 +212,7 @@ async fn execute(
     if invocation.progress != Progress::Json {
         output.out(&format!(
             "\n{}\n\n{}",
-            summary::rows(&outcome),
+            summary::rows(&outcome, output::stdout_columns()),
             summary::footer(&outcome, &plan)
         ));
     }

@@ -25,8 +25,6 @@ pub(crate) struct Invocation {
     pub(crate) manifest: Option<PathBuf>,
     pub(crate) progress: Progress,
     pub(crate) events: Option<PathBuf>,
-    pub(crate) verbose: u8,
-    pub(crate) color: bool,
 }
 
 #[derive(Debug)]
@@ -39,30 +37,47 @@ pub(crate) struct DeployRequest {
 }
 
 impl Invocation {
-    pub(crate) fn new(global: &Global, environment: &Environment) -> Self {
-        let color = match global.color {
-            ColorArg::Auto => None,
-            ColorArg::Always => Some(true),
-            ColorArg::Never => Some(false),
-        };
-        Self {
+    pub(crate) fn new(global: &Global, environment: &Environment) -> Result<Self, Diagnostic> {
+        Ok(Self {
             manifest: global
                 .file
                 .as_ref()
                 .map(|path| environment.directory.join(path)),
-            progress: match global.progress {
-                ProgressArg::Auto | ProgressArg::Plain => Progress::Plain,
-                ProgressArg::Json => Progress::Json,
-                ProgressArg::Quiet => Progress::Quiet,
-            },
+            progress: progress(global.progress, environment)?,
             events: global
                 .events
                 .as_ref()
                 .map(|path| environment.directory.join(path)),
-            verbose: global.verbose,
-            color: environment.color(color),
-        }
+        })
     }
+}
+
+/// Whether diagnostics and summaries are coloured.
+pub(crate) fn color(asked: ColorArg, environment: &Environment) -> bool {
+    environment.color(match asked {
+        ColorArg::Auto => None,
+        ColorArg::Always => Some(true),
+        ColorArg::Never => Some(false),
+    })
+}
+
+fn progress(asked: ProgressArg, environment: &Environment) -> Result<Progress, Diagnostic> {
+    Ok(match asked {
+        ProgressArg::Auto if environment.can_redraw() => Progress::Terminal,
+        ProgressArg::Tty if !environment.can_redraw() => {
+            let why = if environment.stderr_is_terminal {
+                "TERM says that this one cannot redraw"
+            } else {
+                "stderr is none"
+            };
+            let error = Diagnostic::error(format!("`--progress tty` needs a terminal, and {why}"));
+            return Err(error.help("use `--progress auto`, which falls back to `plain`"));
+        }
+        ProgressArg::Tty => Progress::Terminal,
+        ProgressArg::Auto | ProgressArg::Plain => Progress::Plain,
+        ProgressArg::Json => Progress::Json,
+        ProgressArg::Quiet => Progress::Quiet,
+    })
 }
 
 impl DeployRequest {

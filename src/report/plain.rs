@@ -49,6 +49,7 @@ impl Plain {
                 container,
                 step,
                 name,
+                ..
             } if is_instruction(name) => (container, format!("#{step} {}", one_line(name))),
             EventKind::StepLog {
                 container,
@@ -86,6 +87,7 @@ impl Plain {
             ),
             EventKind::StepStarted { .. }
             | EventKind::StepProgress { .. }
+            | EventKind::CacheExportStarted { .. }
             | EventKind::RunFinished { .. } => return None,
         };
         let since = self.started.map_or(0.0, |started| {
@@ -207,6 +209,7 @@ mod tests {
                 container: train(),
                 step: 2,
                 name: "[1/2] RUN make\nmore".into(),
+                known: 2,
             },
             EventKind::StepLog {
                 container: train(),
