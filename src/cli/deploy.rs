@@ -1,5 +1,6 @@
 //! `skiff deploy` and `skiff build`: from request to plan, and from plan to run.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,11 +9,11 @@ use indexmap::IndexMap;
 use super::request::{DeployRequest, Invocation, Selection};
 use crate::buildkit::dial::{self, DialError, EngineAddress};
 use crate::buildkit::session::auth::AuthService;
-use crate::cancel;
+use crate::cancel::{self, CancellationToken};
 use crate::changes::git::Checkout;
 use crate::diagnostic::{Diagnostic, Severity, human, nearest};
 use crate::engine::dispatcher::{self, Tools};
-use crate::engine::event::Events;
+use crate::engine::event::{EventKind, Events};
 use crate::engine::outcome::ContainerStatus;
 use crate::environment::Environment;
 use crate::error::Error;
@@ -197,7 +198,11 @@ async fn execute(
         machine: machine(environment),
         root: project.manifest.root.clone(),
     };
-    let outcome = dispatcher::run(plan.clone(), tools, &cancel).await;
+    let interrupt = tell_interrupt(tools.events.clone(), cancel.clone());
+    let outcome = tokio::select! {
+        outcome = dispatcher::run(plan.clone(), tools, &cancel) => outcome,
+        never = interrupt => match never {},
+    };
     // The run dropped its end of the channel: what is left is to be written.
     let _ = reporter.await;
 
@@ -219,6 +224,13 @@ async fn execute(
     Ok(outcome
         .error_kind()
         .map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
+}
+
+/// Cancelling takes a moment, in which nobody should wonder whether the signal was heard.
+async fn tell_interrupt(events: Events, cancel: CancellationToken) -> Infallible {
+    cancel.cancelled().await;
+    events.send(EventKind::Interrupted).await;
+    std::future::pending().await
 }
 
 fn no_builder(error: DialError) -> Error {

@@ -62,6 +62,8 @@ pub enum EventKind {
         container: Option<String>,
         message: String,
     },
+    /// The first Ctrl-C or SIGTERM: what runs is cancelled, and nothing more starts.
+    Interrupted,
     ContainerStarted {
         container: String,
     },

@@ -37,7 +37,7 @@ impl Live {
     pub(super) fn take(&mut self, event: &Event) {
         self.state.fold(event);
         match &event.kind {
-            EventKind::RunStarted { .. } | EventKind::Warning { .. } => {
+            EventKind::RunStarted { .. } | EventKind::Warning { .. } | EventKind::Interrupted => {
                 self.above.extend(self.plain.line(event))
             }
             EventKind::ContainerFinished { container, .. } => {

@@ -207,10 +207,9 @@ mod tests {
         ];
         let rows = rows.map(|row| row.map(str::to_owned).to_vec()).to_vec();
         let within = |limit| table_within(rows.clone(), limit, 1);
-        assert_eq!(within(40), table(&rows));
         assert_eq!(
             within(30),
-            "NAME  TAGS                TIME\na     20260131-120000,…  1.0s".replace("…  ", "…  ")
+            "NAME  TAGS                TIME\na     20260131-120000, …  1.0s"
         );
         assert_eq!(within(3), "NAME  TAGS      TIME\na     2026013…  1.0s");
     }

@@ -44,6 +44,12 @@ impl Plain {
                     .map_or(String::new(), |name| format!("{name}: "));
                 return Some(format!("warning: {container}{message}"));
             }
+            EventKind::Interrupted => {
+                return Some(
+                    "interrupted: what runs is cancelled; once more, and skiff ends at once"
+                        .to_owned(),
+                );
+            }
             EventKind::ContainerStarted { container } => (container, "started".to_owned()),
             EventKind::StepStarted {
                 container,

@@ -19,6 +19,8 @@ pub(crate) struct Line {
 #[derive(Debug, Default)]
 pub(super) struct Region {
     lines: Vec<Line>,
+    /// Of the terminal when they were written.
+    columns: usize,
 }
 
 /// Lines that do not fit after all (terminals disagree on the width of some characters) lose their end.
@@ -26,6 +28,9 @@ const WRAP_OFF: &str = "\x1b[?7l";
 const WRAP_ON: &str = "\x1b[?7h";
 const ERASE_LINE_END: &str = "\x1b[K";
 const ERASE_BELOW: &str = "\x1b[J";
+/// From the region's first row on. In two parts, since tmux takes the erasure of a whole screen for `clear`, and keeps
+/// what was there in its history. The cursor was below the region, so there is a second row.
+const ERASE_REGION: &str = "\r\x1b[K\x1b[1B\x1b[J\x1b[1A";
 
 impl Region {
     pub(super) fn is_empty(&self) -> bool {
@@ -35,43 +40,42 @@ impl Region {
     /// What to write so that `above` is added to what stays, and the region is `lines`. `columns`: of the terminal, now.
     pub(super) fn replace(&mut self, above: &str, lines: Vec<Line>, columns: usize) -> String {
         let mut text = String::new();
-        if above.is_empty() && lines == self.lines {
+        if above.is_empty() && lines == self.lines && (columns == self.columns || lines.is_empty())
+        {
             return text;
         }
         let up = self.rows(columns);
         if up > 0 {
             let _ = write!(text, "\x1b[{up}A");
+            // Rows that the terminal has wrapped would stay joined if they were written over.
+            if !above.is_empty() || lines.is_empty() || columns != self.columns {
+                text.push_str(ERASE_REGION);
+            }
         }
         if !above.is_empty() {
             // These are free to wrap: they are not written again.
-            text.push('\r');
-            text.push_str(ERASE_BELOW);
             text.push_str(above);
             text.push('\n');
         }
-        text.push_str(WRAP_OFF);
-        for line in &lines {
+        if !lines.is_empty() {
+            text.push_str(WRAP_OFF);
+            for line in &lines {
+                text.push('\r');
+                text.push_str(&line.text);
+                text.push_str(ERASE_LINE_END);
+                text.push('\n');
+            }
             text.push('\r');
-            text.push_str(&line.text);
-            text.push_str(ERASE_LINE_END);
-            text.push('\n');
+            text.push_str(ERASE_BELOW);
+            text.push_str(WRAP_ON);
         }
-        text.push('\r');
-        text.push_str(ERASE_BELOW);
-        text.push_str(WRAP_ON);
-        self.lines = lines;
+        *self = Self { lines, columns };
         text
     }
 
     /// The same region, below something more that stays.
     pub(super) fn push_up(&mut self, above: &str, columns: usize) -> String {
-        let lines = std::mem::take(&mut self.lines);
-        let mut kept = Self {
-            lines: lines.clone(),
-        };
-        let text = kept.replace(above, lines, columns);
-        *self = kept;
-        text
+        self.replace(above, self.lines.clone(), columns)
     }
 
     /// Rows that the region takes. A terminal that was made narrower has wrapped its lines.
@@ -119,18 +123,28 @@ mod tests {
                             rows.truncate(row + 1);
                         }
                         "[?7l" | "[?7h" => {}
-                        up => row -= up[1..up.len() - 1].parse::<usize>().unwrap(),
+                        _ => {
+                            let by = sequence[1..end].parse::<usize>().unwrap();
+                            row = if sequence.ends_with('A') {
+                                row - by
+                            } else {
+                                row + by
+                            };
+                            assert!(row < rows.len(), "the cursor stays on the screen");
+                        }
                     }
                 }
                 c => {
-                    rows[row].truncate(rows[row].len().max(column));
-                    rows[row]
-                        .replace_range(column..(column + 1).min(rows[row].len()), &c.to_string());
+                    let end = (column + 1).min(rows[row].len());
+                    rows[row].replace_range(column..end, &c.to_string());
                     column += 1;
                 }
             }
         }
         assert_eq!(column, 0);
+        while rows.len() > row + 1 && rows.last().is_some_and(String::is_empty) {
+            rows.pop();
+        }
         (rows, row)
     }
 
@@ -146,7 +160,10 @@ mod tests {
         let mut region = Region::default();
         region.replace("", lines(&["x".repeat(70), String::new()]), 80);
         let text = region.replace("", lines(&["y".into()]), 30);
-        assert!(text.starts_with("\x1b[4A\ry"), "{text:?}");
+        assert!(
+            text.starts_with(&format!("\x1b[4A{ERASE_REGION}{WRAP_OFF}\ry")),
+            "{text:?}"
+        );
     }
 
     proptest! {

@@ -10,6 +10,9 @@ use crate::engine::event::{Event, EventKind};
 use crate::engine::outcome::ContainerStatus;
 use crate::engine::steps::{is_dockerfile_step, is_export_step};
 
+/// The builder's step that takes in the build context.
+const CONTEXT: &str = "[internal] load build context";
+
 /// Characters kept of a step's last line of output: nobody's terminal is wider.
 const LAST_LINE: usize = 400;
 
@@ -18,6 +21,7 @@ const LAST_LINE: usize = 400;
 pub(super) struct RunState {
     pub(super) started: Option<Timestamp>,
     pub(super) containers: IndexMap<String, ContainerState>,
+    interrupted: bool,
 }
 
 /// What the run as a whole is about.
@@ -30,6 +34,8 @@ pub(super) enum Phase {
     ExportingCaches,
     /// Something was not built: nothing more will be done.
     Ending,
+    /// Interrupted: what runs is cancelled.
+    Stopping,
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +116,7 @@ pub(super) struct Counts {
 struct Step {
     name: String,
     ended: bool,
+    failed: bool,
     cached: bool,
     items: BTreeMap<String, Item>,
     last_line: Option<String>,
@@ -169,6 +176,7 @@ impl RunState {
                     state.fold(event);
                 }
             }
+            EventKind::Interrupted => self.interrupted = true,
             EventKind::Warning {
                 container: None, ..
             }
@@ -180,7 +188,9 @@ impl RunState {
     pub(super) fn phase(&self) -> Phase {
         let counts = self.counts();
         let exporting = |c: &ContainerState| c.cache != CacheExport::None;
-        if counts.waiting + counts.running > 0 {
+        if self.interrupted {
+            Phase::Stopping
+        } else if counts.waiting + counts.running > 0 {
             Phase::Building
         } else if self.containers.values().any(exporting) {
             Phase::ExportingCaches
@@ -308,10 +318,16 @@ impl ContainerState {
                     step.last_line = Some(line.chars().take(LAST_LINE).collect());
                 }
             }
-            EventKind::StepFinished { step, cached, .. } => {
+            EventKind::StepFinished {
+                step,
+                cached,
+                error,
+                ..
+            } => {
                 if let Some(step) = self.told.get_mut(step) {
                     step.ended = true;
                     step.cached = *cached;
+                    step.failed = error.is_some();
                     step.last_line = None;
                 }
             }
@@ -320,7 +336,7 @@ impl ContainerState {
         let ended = self
             .told
             .values()
-            .filter(|s| s.ended && is_dockerfile_step(&s.name));
+            .filter(|s| s.ended && !s.failed && is_dockerfile_step(&s.name));
         (self.steps.done, self.steps.cached) = ended.fold((0, 0), |(done, cached), step| {
             (done + 1, cached + u32::from(step.cached))
         });
@@ -369,13 +385,6 @@ impl ContainerState {
     pub(super) fn activity(&self) -> Option<Activity<'_>> {
         let active = || self.told.values().filter(|step| step.is_active());
         let step = active().min_by_key(|step| step.rank())?;
-        let counted = step.items.values().filter(|item| !item.done);
-        let bytes = counted.fold((0, 0), |(current, total): (u64, u64), item| {
-            (
-                current.saturating_add(item.current),
-                total.saturating_add(item.total),
-            )
-        });
         let uncounted =
             |(_, item): &(&String, &Item)| !item.done && item.total == 0 && item.current == 0;
         Some(Activity {
@@ -385,7 +394,7 @@ impl ContainerState {
                 .iter()
                 .find(uncounted)
                 .map(|(name, _)| name.as_str()),
-            bytes: (bytes != (0, 0)).then_some(bytes),
+            bytes: step.moving(),
             last_line: step.last_line.as_deref(),
             others: active().count() - 1,
         })
@@ -397,6 +406,7 @@ impl Step {
         Self {
             name: name.to_owned(),
             ended: false,
+            failed: false,
             cached: false,
             items: BTreeMap::new(),
             last_line: None,
@@ -406,6 +416,21 @@ impl Step {
     /// An image is pulled when it is needed, long after its own step has ended.
     fn is_active(&self) -> bool {
         !self.ended || self.items.values().any(|item| !item.done)
+    }
+
+    /// Bytes of all items, and how many there are to be, while one of them is under way.
+    fn moving(&self) -> Option<(u64, u64)> {
+        let under_way = |item: &Item| {
+            !item.done && item.current > 0 && (item.total == 0 || item.current < item.total)
+        };
+        let sum = |sum: (u64, u64), item: &Item| {
+            (
+                sum.0.saturating_add(item.current),
+                sum.1.saturating_add(item.total),
+            )
+        };
+        let items = || self.items.values();
+        items().any(under_way).then(|| items().fold((0, 0), sum))
     }
 
     fn rank(&self) -> u8 {
@@ -426,9 +451,9 @@ impl Step {
         let mut bytes = Bytes::default();
         if is_export_step(&self.name) {
             bytes.pushed = moved;
-        } else if self.name.starts_with("[internal]") {
+        } else if self.name == CONTEXT {
             bytes.sent = moved;
-        } else {
+        } else if !self.name.starts_with("[internal]") {
             bytes.pulled = moved;
         }
         bytes
@@ -444,3 +469,6 @@ impl Bytes {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

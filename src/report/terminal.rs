@@ -32,7 +32,7 @@ const WAITING: &str = "·";
 
 /// Cells of the longest times: `59m59s`, `99h59m`.
 const TIME: usize = 6;
-/// Names are cut to this, and to a quarter of the width.
+/// Names are cut to this, and to three tenths of the width.
 const NAME: usize = 28;
 
 /// What there is room for.
@@ -92,7 +92,7 @@ impl View<'_> {
                 self.waiting(name, container, &layout)
             };
             waiting.iter().map(line).collect()
-        } else if waiting.is_empty() || room < 2 {
+        } else if waiting.is_empty() || running.len() + failed.len() >= room {
             vec![]
         } else {
             vec![self.all_waiting(&waiting)]
@@ -175,11 +175,8 @@ impl View<'_> {
         } = &container.status
         {
             steps(&mut row, Some(container.steps), layout);
-            let step = step
-                .as_deref()
-                .map_or(String::new(), |step| format!("{}: ", instruction(step)));
-            let texts = [(Style::Plain, step.as_str()), (Style::Bad, message)];
-            doing(&mut row, &texts, "", layout);
+            let what = step.as_deref().map_or(message.clone(), instruction);
+            doing(&mut row, &[(Style::Bad, &what)], "", layout);
             self.time(&mut row, *took, layout);
         }
         row.line()
@@ -220,7 +217,7 @@ impl View<'_> {
         let mut row = self.row();
         row.push(
             Style::Dim,
-            &format!("{WAITING} {} wait: {}", waiting.len(), groups.join(", ")),
+            &format!("{WAITING} waiting: {}", groups.join(", ")),
         );
         row.line()
     }
@@ -232,8 +229,10 @@ impl View<'_> {
         let phase = match self.state.phase() {
             Phase::Building => "building",
             Phase::Releasing => "releasing",
-            Phase::ExportingCaches => "released, exporting caches",
+            Phase::ExportingCaches if counts.built == counts.all => "all pushed, exporting caches",
+            Phase::ExportingCaches => "exporting caches",
             Phase::Ending => "ending",
+            Phase::Stopping => "stopping",
         };
         let progress = match self.state.phase() {
             Phase::ExportingCaches => format!("{phase} {}/{}", counts.exported, counts.built),
@@ -292,7 +291,7 @@ impl View<'_> {
             .values()
             .map(|c| step_text(c.steps, cached).len());
         Layout {
-            name: longest.min(NAME).min((columns / 4).max(6)),
+            name: longest.min(NAME).min((columns * 3 / 10).max(6)),
             steps: if columns < 40 {
                 0
             } else {
@@ -352,7 +351,8 @@ fn now_doing(container: &ContainerState, activity: Option<&Activity<'_>>) -> Str
     match (&container.status, activity) {
         (Status::Built { .. }, _) => "exporting the cache".to_owned(),
         (Status::Pushed { .. }, _) => "pushed and verified".to_owned(),
-        (_, None) => "starting".to_owned(),
+        (_, None) if container.steps.total == 0 => "starting".to_owned(),
+        (_, None) => "waiting for the builder".to_owned(),
         (
             _,
             Some(Activity {
@@ -419,19 +419,29 @@ fn step_text(
     }
 }
 
-/// Texts, one after the other, in what is left of the row before bytes and time.
+/// Texts, one after the other, in what is left of the row before bytes and time. The first, where it is long, leaves some
+/// of that to the others.
 fn doing(row: &mut Row, texts: &[(Style, &str)], bytes: &str, layout: &Layout) {
+    /// Of less nothing could be read.
+    const LEAST: usize = 10;
     let time = if layout.time { TIME + 2 } else { 0 };
     let bytes = if layout.bytes { bytes } else { "" };
-    let bytes_width = if bytes.is_empty() {
-        0
-    } else {
-        cells::width(bytes) + 2
+    let bytes_width = match cells::width(bytes) {
+        0 => 0,
+        width => width + 2,
     };
     let mut left = row.rest().saturating_sub(time + bytes_width);
+    let others: usize = texts
+        .iter()
+        .skip(1)
+        .map(|(_, text)| cells::width(text))
+        .sum();
+    let mut limit = left - others.min(left * 2 / 5);
     for (style, text) in texts {
-        let text = cells::cut(&cells::clean(text), left);
-        left -= cells::width(&text);
+        let text = cells::cut(&cells::clean(text), limit);
+        let width = cells::width(&text);
+        left -= width;
+        limit = if left < LEAST { 0 } else { left };
         row.push(*style, &text);
     }
     if bytes_width > 0 {
