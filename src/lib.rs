@@ -1,6 +1,7 @@
 //! skiff builds, caches and releases the changed containers of a monorepo. See `README.md` for users and
 //! `CONTRIBUTING.md` for the tour of the code.
 
+mod atomic_file;
 mod buildkit;
 mod cancel;
 mod changes;

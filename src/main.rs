@@ -9,7 +9,9 @@ fn main() -> ExitCode {
         Ok(environment) => environment,
         Err(error) => return skiff::failed_to_start("the current folder cannot be read", &error),
     };
-    match tokio::runtime::Runtime::new() {
+    // Readers of contexts wait on blocking threads of their own, several for each of the builds that run.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    match runtime.enable_all().max_blocking_threads(2048).build() {
         Ok(runtime) => {
             let code = runtime.block_on(skiff::run(std::env::args_os().collect(), environment));
             // What may still run then is a blocking read that nobody waits for any more.

@@ -6,11 +6,30 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 
 use crate::diagnostic::Diagnostic;
-use crate::manifest::model::{Branches, Container, ContainerName};
+use crate::manifest::model::{Container, ContainerName};
 use crate::manifest::pattern;
 use crate::project::Project;
 use crate::reference::Tag;
 use crate::release::channel::{ChannelDecision, Sources};
+
+/// Where built images go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ImageOutput {
+    /// To their repository.
+    pub(crate) push: bool,
+    /// Into the engine that builds them.
+    pub(crate) load: bool,
+}
+
+/// What a run is asked to do with what it builds, beside the selection.
+#[derive(Debug, Clone)]
+pub(crate) struct Orders {
+    pub(crate) release: Tag,
+    pub(crate) channels: ChannelDecision,
+    /// Immutable tags for every released container.
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) output: ImageOutput,
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -19,6 +38,9 @@ pub(crate) struct Plan {
     /// Parents before children.
     pub(crate) containers: IndexMap<ContainerName, PlannedContainer>,
     pub(crate) channels: ChannelDecision,
+    pub(crate) output: ImageOutput,
+    /// The commit of the sources, marked where they differ from it.
+    pub(crate) revision: Option<String>,
     /// Containers that are not in the run though a parent of theirs is.
     pub(crate) outdated: Vec<ContainerName>,
 }
@@ -30,6 +52,8 @@ pub(crate) struct PlannedContainer {
     pub(crate) parents: Vec<ContainerName>,
     /// Those of them whose image the Dockerfile uses by name.
     pub(crate) images: Vec<ContainerName>,
+    /// A container of the run is built from it.
+    pub(crate) wanted: bool,
     /// `false` for a parent that was not asked for: it is built and pushed, and not released.
     pub(crate) released: bool,
     /// The tag that the builder pushes.
@@ -39,6 +63,8 @@ pub(crate) struct PlannedContainer {
     /// Containers on the longest chain from this one to one that nothing is built from: what waits for it decides how
     /// urgent it is.
     pub(crate) height: u64,
+    /// The commit of the sources, marked where they differ from it.
+    pub(crate) revision: Option<String>,
     /// Why it is in the run.
     pub(crate) reason: String,
 }
@@ -56,15 +82,26 @@ impl Plan {
 pub(crate) fn make(
     project: &Project,
     selected: &IndexMap<ContainerName, String>,
-    release: Tag,
-    channels: ChannelDecision,
+    orders: Orders,
     sources: &Sources,
 ) -> Result<Plan, Vec<Diagnostic>> {
     let names = || selected.keys().map(String::as_str);
     let graph = &project.graph;
     let in_run: BTreeSet<&str> = graph.closure(names()).into_iter().collect();
     let heights = graph.heights(|name| u64::from(in_run.contains(name)));
+    let release = &orders.release;
     let mut errors = Vec::new();
+    errors.extend(reserved("the release's name", release, project));
+    for channel in &orders.channels.moves {
+        let caches = project.manifest.containers.values();
+        if caches
+            .clone()
+            .any(|container| container.cache_tag == *channel)
+        {
+            let error = Diagnostic::error(format!("channel `{channel}` is the tag of a cache"));
+            errors.push(error.help("name another channel"));
+        }
+    }
     let mut containers = IndexMap::new();
     for name in graph.order().filter(|name| in_run.contains(name)) {
         let Some(container) = project.manifest.containers.get(name) else {
@@ -72,36 +109,34 @@ pub(crate) fn make(
         };
         let released = selected.contains_key(name);
         let reason = selected.get(name).cloned().unwrap_or_else(|| {
-            let child = graph
-                .children_of(name)
+            let mut children = graph.children_of(name);
+            let child = children
                 .find(|child| in_run.contains(child))
                 .unwrap_or_default();
             format!("parent of {child}, not released")
         });
-        let tag = if released {
-            Ok(release.clone())
+        let names = if released {
+            tags(container, &orders, sources, project).map(|tags| (release.clone(), tags))
         } else {
-            unreleased(&release)
+            unreleased(release).map(|tag| (tag, vec![]))
         };
-        let tags = if released {
-            tags(container, &release, sources, &project.manifest.channels)
-        } else {
-            Ok(vec![])
-        };
-        let (Ok(tag), Ok(tags)) = (
-            tag.map_err(|e| errors.push(e)),
-            tags.map_err(|e| errors.push(e)),
-        ) else {
-            continue;
+        let (tag, tags) = match names {
+            Ok(names) => names,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
         };
         let planned = PlannedContainer {
             container: container.clone(),
             parents: graph.parents_of(name).map(str::to_owned).collect(),
             images: project.images.get(name).cloned().unwrap_or_default(),
+            wanted: graph.children_of(name).any(|child| in_run.contains(child)),
             released,
-            height: heights.get(name).copied().unwrap_or_default(),
             tag,
             tags,
+            height: heights.get(name).copied().unwrap_or_default(),
+            revision: sources.revision(),
             reason,
         };
         containers.insert(name.to_owned(), planned);
@@ -109,16 +144,14 @@ pub(crate) fn make(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let outdated = graph
-        .dependents_of(in_run.iter().copied())
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let outdated = graph.dependents_of(in_run.iter().copied());
     Ok(Plan {
-        release,
         containers,
-        channels,
-        outdated,
+        outdated: outdated.into_iter().map(str::to_owned).collect(),
+        revision: sources.revision(),
+        release: orders.release,
+        channels: orders.channels,
+        output: orders.output,
     })
 }
 
@@ -133,16 +166,18 @@ fn unreleased(release: &Tag) -> Result<Tag, Diagnostic> {
 /// The container's immutable tags but the release's own.
 fn tags(
     container: &Container,
-    release: &Tag,
+    orders: &Orders,
     sources: &Sources,
-    channels: &IndexMap<Tag, Branches>,
+    project: &Project,
 ) -> Result<Vec<Tag>, Diagnostic> {
+    let release = &orders.release;
     let mut tags = Vec::new();
-    for pattern in &container.tags {
+    let asked = orders.tags.iter().map(ToString::to_string);
+    for pattern in container.tags.iter().cloned().chain(asked) {
         let wrong = |title: String| {
             Diagnostic::error(title).at(container.span.clone(), format!("from `{pattern}`"))
         };
-        let text = pattern::expand(pattern, |name| variable(name, container, release, sources))
+        let text = pattern::expand(&pattern, |name| variable(name, container, release, sources))
             .map_err(|error| {
                 wrong(format!(
                     "tag of `{}` cannot be made here: {error}",
@@ -151,20 +186,36 @@ fn tags(
                 .help("run in a git checkout that is on a branch, or write the tag without it")
             })?;
         let tag = Tag::new(&text).map_err(|error| wrong(error.to_string()))?;
-        if channels.contains_key(&tag) || tag == container.cache_tag {
-            let title = format!(
-                "tag `{tag}` of `{}` is a channel or a cache",
-                container.name
-            );
-            return Err(
-                wrong(title).help("write a pattern that no channel and no cache is named by")
-            );
+        if let Some(error) = reserved(&format!("a tag of `{}`", container.name), &tag, project) {
+            return Err(error.at(container.span.clone(), format!("from `{pattern}`")));
         }
         if tag != *release && !tags.contains(&tag) {
             tags.push(tag);
         }
     }
     Ok(tags)
+}
+
+/// Refuses an immutable name that moves, is moved, or is found by: a channel, a cache, a key.
+fn reserved(what: &str, tag: &Tag, project: &Project) -> Option<Diagnostic> {
+    let manifest = &project.manifest;
+    let why = if manifest.channels.contains_key(tag) {
+        "is a channel"
+    } else if manifest
+        .containers
+        .values()
+        .any(|container| container.cache_tag == *tag)
+    {
+        "is the tag of a cache"
+    } else if ["key-", "unreleased-"]
+        .iter()
+        .any(|prefix| tag.as_str().starts_with(prefix))
+    {
+        "begins as only skiff's own tags do"
+    } else {
+        return None;
+    };
+    Some(Diagnostic::error(format!("{what}, `{tag}`, {why}")).help("give another name"))
 }
 
 /// The value of a `{variable}`; `None` where it is not known here.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use crate::diagnostic::{Diagnostic, SourceText};
+use crate::diagnostic::{Diagnostic, Severity, SourceText};
 use crate::dockerfile;
 use crate::graph::{self, Edge, EdgeKind, Graph, Node};
 use crate::manifest::model::{Container, ProjectManifest};
@@ -16,48 +16,61 @@ pub(crate) struct Project {
     pub(crate) graph: Graph,
     /// For each container, the containers whose image its Dockerfile uses by name.
     pub(crate) images: BTreeMap<String, Vec<String>>,
+    /// What is to be said of a container's Dockerfile, errors and warnings: they concern the runs that build it.
+    findings: BTreeMap<String, Vec<Diagnostic>>,
 }
 
-/// Reads every Dockerfile and makes the graph. Warnings never stop a deploy: what skiff cannot read, BuildKit may.
-pub(crate) fn read(
-    manifest: ProjectManifest,
-) -> Result<(Project, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let mut warnings = Vec::new();
-    let mut errors = Vec::new();
+/// Reads every Dockerfile and makes the graph, which must have no cycle.
+pub(crate) fn read(manifest: ProjectManifest) -> Result<Project, Vec<Diagnostic>> {
+    let mut findings = BTreeMap::new();
     let mut nodes = IndexMap::new();
     let mut images = BTreeMap::new();
     for (name, container) in &manifest.containers {
-        let found = parents(container, &manifest, &mut warnings).unwrap_or_else(|error| {
-            errors.push(error);
+        let mut said = Vec::new();
+        let found = parents(container, &manifest, &mut said).unwrap_or_else(|error| {
+            said.push(error);
             vec![]
         });
-        let mut names: Vec<String> = found.iter().map(|edge| edge.parent.clone()).collect();
-        names.dedup();
-        images.insert(name.clone(), names);
+        findings.insert(name.clone(), said);
+        images.insert(
+            name.clone(),
+            found.iter().map(|edge| edge.parent.clone()).collect(),
+        );
         let needs = container.needs.iter().map(|parent| Edge {
             parent: parent.clone(),
             span: Some(container.span.clone()),
             kind: EdgeKind::Needs,
         });
-        nodes.insert(
-            name.clone(),
-            Node {
-                parents: found.into_iter().chain(needs).collect(),
-            },
-        );
-    }
-    if !errors.is_empty() {
-        return Err(errors);
+        let parents = found.into_iter().chain(needs).collect();
+        nodes.insert(name.clone(), Node { parents });
     }
     let graph = Graph::new(nodes)?;
-    Ok((
-        Project {
-            manifest,
-            graph,
-            images,
-        },
-        warnings,
-    ))
+    Ok(Project {
+        manifest,
+        graph,
+        images,
+        findings,
+    })
+}
+
+impl Project {
+    /// The warnings of these containers' Dockerfiles; or their errors, if there are any.
+    pub(crate) fn findings<'a>(
+        &self,
+        containers: impl IntoIterator<Item = &'a String>,
+    ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+        let findings = containers
+            .into_iter()
+            .filter_map(|name| self.findings.get(name));
+        let findings = findings.flatten().cloned();
+        let (errors, warnings): (Vec<_>, Vec<_>) =
+            findings.partition(|finding| finding.severity == Severity::Error);
+        if errors.is_empty() {
+            Ok(warnings)
+        } else {
+            Err(errors)
+        }
+    }
 }
 
 /// The containers that this one's Dockerfile uses.
@@ -79,7 +92,7 @@ fn parents(
                 "no parents are inferred from it; the builder decides whether it can be built";
             warnings.push(
                 Diagnostic {
-                    severity: crate::diagnostic::Severity::Warning,
+                    severity: Severity::Warning,
                     ..error
                 }
                 .note(note),

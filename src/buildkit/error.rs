@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use bollard_buildkit_proto::google::rpc;
 use prost::Message;
 use serde::Deserialize;
-use tonic::{Code, Status};
+use tonic::Status;
 
 /// A build that failed, as far as the builder tells.
 #[derive(Debug)]
@@ -18,14 +18,16 @@ pub(crate) struct BuildError {
     pub(crate) source: Option<Excerpt>,
     /// The digest of the vertex that failed.
     pub(crate) vertex: Option<String>,
-    /// The connection to the builder broke: nothing is known of the build.
+    /// The answer did not come through whole (a broken connection, error details beyond every limit): `message` is of the
+    /// transport.
+    pub(crate) answer_lost: bool,
+    /// The builder does not answer any more: nothing is known of the build.
     pub(crate) connection_lost: bool,
 }
 
 /// A part of a file that the frontend read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Excerpt {
-    pub(crate) file: String,
     pub(crate) text: String,
     /// Counted from 1.
     pub(crate) first_line: usize,
@@ -42,8 +44,6 @@ struct SourceDetail {
 
 #[derive(Deserialize)]
 struct SourceInfo {
-    #[serde(default)]
-    filename: String,
     /// Base64, as Go encodes bytes in JSON.
     #[serde(default)]
     data: String,
@@ -73,13 +73,9 @@ impl From<&Status> for BuildError {
             message: status.message().to_owned(),
             source: None,
             vertex: None,
-            // tonic reports a broken transport as Unknown or Unavailable, with the cause attached; a status from the
-            // builder has none.
-            connection_lost: std::error::Error::source(status).is_some()
-                && matches!(
-                    status.code(),
-                    Code::Unknown | Code::Unavailable | Code::Internal | Code::Cancelled
-                ),
+            // A status from the builder has no cause; one that tonic made of a broken stream has.
+            answer_lost: std::error::Error::source(status).is_some(),
+            connection_lost: false,
         };
         let details = rpc::Status::decode(status.details())
             .map(|status| status.details)
@@ -110,15 +106,15 @@ impl From<&Status> for BuildError {
 fn excerpt(json: &[u8]) -> Option<Excerpt> {
     let detail: SourceDetail = serde_json::from_slice(json).ok()?;
     let info = detail.info?;
-    let range = detail.ranges.first()?;
-    let first_line = range.start.as_ref()?.line.max(1);
-    let last_line = range
-        .end
-        .as_ref()
-        .map_or(first_line, |end| end.line.max(first_line));
+    // An instruction of several lines has a range for each of them.
+    let lines = detail
+        .ranges
+        .iter()
+        .flat_map(|range| [&range.start, &range.end]);
+    let lines = lines.flatten().map(|position| position.line.max(1));
+    let (first_line, last_line) = (lines.clone().min()?, lines.max()?);
     let text = String::from_utf8_lossy(&BASE64_STANDARD.decode(&info.data).ok()?).into_owned();
     Some(Excerpt {
-        file: info.filename,
         text,
         first_line,
         last_line,

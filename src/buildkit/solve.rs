@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::{
-    CacheOptions, CacheOptionsEntry, Exporter, SolveRequest, StatusRequest,
+    CacheOptions, CacheOptionsEntry, Exporter, InfoRequest, SolveRequest, StatusRequest,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,7 @@ pub(crate) enum SolveError {
 const STATUS_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs a build to its end and returns the exporter's response. Status updates go to `updates` meanwhile; a full
-/// channel slows them, and nothing is dropped. Once this returns, nothing of the build runs on the builder any more.
+/// channel slows them, and nothing is dropped. When this returns, the builder has ended the build, or has not said so within [`STATUS_GRACE`].
 pub(crate) async fn solve(
     builder: &Builder,
     request: Solve,
@@ -66,7 +66,24 @@ pub(crate) async fn solve(
         () = cancel.cancelled() => Err(SolveError::Cancelled),
     };
     let _ = tokio::time::timeout(STATUS_GRACE, status).await;
-    result
+    match result {
+        Err(SolveError::Failed(error)) if error.answer_lost => {
+            let connection_lost = !answers(&mut client).await;
+            Err(SolveError::Failed(BuildError {
+                connection_lost,
+                ..error
+            }))
+        }
+        other => other,
+    }
+}
+
+/// Whether the builder still answers.
+async fn answers(client: &mut ControlClient<Channel>) -> bool {
+    let info = client.info(InfoRequest {});
+    tokio::time::timeout(STATUS_GRACE, info)
+        .await
+        .is_ok_and(|answer| answer.is_ok())
 }
 
 fn client(builder: &Builder) -> ControlClient<Channel> {

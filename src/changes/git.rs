@@ -1,6 +1,7 @@
 //! Git, asked by subprocess. One builder makes every command hermetic: no prompts, no pager, no locks taken, no user
 //! configuration that changes output. Parsers are pure.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,11 +16,25 @@ pub(crate) enum GitError {
     Killed(&'static str),
 }
 
+impl GitError {
+    /// What the reader can do.
+    pub(crate) fn help(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "install git",
+            Self::Failed(..) => "do what git says above, in the folder of the manifest",
+            Self::Killed(_) => "run the same command again",
+        }
+    }
+}
+
 /// A checkout.
 #[derive(Debug)]
 pub(crate) struct Checkout {
     root: PathBuf,
 }
+
+/// Lines of git's own explanation that are shown: it names the remedy further down.
+const SAID: usize = 8;
 
 /// Uncommitted files that are worth naming.
 const NAMED: usize = 20;
@@ -86,32 +101,37 @@ impl Checkout {
             .map(str::to_owned)
     }
 
-    /// Files below these paths that differ from the commit or are in no commit, ignored ones left out; a few at most.
+    /// Files below these paths that differ from the commit or are in no commit, a few at most. A path may be in a
+    /// submodule, which is asked for itself. Files that git ignores are not looked at.
     pub(crate) fn uncommitted(&self, paths: &[PathBuf]) -> Result<Vec<String>, GitError> {
-        let inside: Vec<&str> = paths
-            .iter()
-            .filter(|p| p.starts_with(&self.root))
-            .filter_map(|p| p.to_str())
-            .collect();
-        if inside.is_empty() {
-            return Ok(vec![]);
-        }
-        let fixed = [
-            "--porcelain=v1",
-            "-z",
-            "--no-renames",
-            "--untracked-files=all",
-            "--",
-        ];
-        let arguments: Vec<&str> = fixed.into_iter().chain(inside).collect();
-        match run(&self.root, "status", &arguments) {
-            Ok(output) => Ok(parse_status(&output)),
-            // Git maps the files it hashes: one that shrinks meanwhile ends it with SIGBUS.
-            Err(GitError::Killed(_)) => {
-                Ok(vec!["files that change while git reads them".to_owned()])
+        let mut by_checkout: BTreeMap<&Path, Vec<&str>> = BTreeMap::new();
+        for path in paths.iter().filter(|path| path.starts_with(&self.root)) {
+            let checkout = path.ancestors().find(|parent| parent.join(".git").exists());
+            if let (Some(checkout), Some(path)) = (checkout, path.to_str()) {
+                by_checkout.entry(checkout).or_default().push(path);
             }
-            Err(error) => Err(error),
         }
+        let mut files = Vec::new();
+        for (checkout, paths) in by_checkout {
+            let fixed = [
+                "--porcelain=v1",
+                "-z",
+                "--no-renames",
+                "--untracked-files=all",
+                "--",
+            ];
+            let arguments: Vec<&str> = fixed.into_iter().chain(paths).collect();
+            match run(checkout, "status", &arguments) {
+                Ok(output) => files.extend(parse_status(&output)),
+                // Git maps the files it hashes: one that shrinks meanwhile ends it with SIGBUS.
+                Err(GitError::Killed(_)) => {
+                    files.push("files that change while git reads them".into());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        files.truncate(NAMED);
+        Ok(files)
     }
 
     fn line(&self, command: &'static str, arguments: &[&str]) -> Option<String> {
@@ -160,11 +180,17 @@ fn run(folder: &Path, command: &'static str, arguments: &[&str]) -> Result<Strin
         return Err(GitError::Killed(command));
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let message = stderr.lines().find(|line| !line.trim().is_empty());
-    Err(GitError::Failed(
-        command,
-        message.unwrap_or("it does not say why").to_owned(),
-    ))
+    let said: Vec<&str> = stderr
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .take(SAID)
+        .collect();
+    let said = if said.is_empty() {
+        "it does not say why".to_owned()
+    } else {
+        said.join("\n")
+    };
+    Err(GitError::Failed(command, said))
 }
 
 #[cfg(test)]
@@ -217,6 +243,12 @@ mod tests {
                 .uncommitted(&[root.join("train")])
                 .unwrap()
                 .is_empty()
+        );
+        git(&["init", "-q", "train/sub"]);
+        std::fs::write(root.join("train/sub/model"), "").unwrap();
+        assert_eq!(
+            checkout.uncommitted(&[root.join("train/sub")]).unwrap(),
+            ["model"]
         );
         git(&["checkout", "-q", "--detach"]);
         assert_eq!(checkout.branch(), None);

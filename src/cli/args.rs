@@ -91,13 +91,37 @@ pub(crate) struct DeployArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Builds at a time [default: the builder's CPUs, 2 to 8]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Builds at a time, at most 40 [default: the builder's CPUs, 2 to 8]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=40))]
     pub(crate) jobs: Option<u16>,
+
+    /// After a failure, go on with the containers that do not need the one that failed
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+
+    /// Build only: nothing is pushed, nothing is released
+    #[arg(long, conflicts_with_all = ["channel", "tag"])]
+    pub(crate) no_push: bool,
+
+    /// Also put the images into the local engine, under the release's name
+    #[arg(long)]
+    pub(crate) load: bool,
 
     /// Push under the release's name only
     #[arg(long)]
     pub(crate) no_promote: bool,
+
+    /// Add this immutable tag
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Vec<String>,
+
+    /// Build for this platform instead of the manifest's, such as linux/arm64
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+
+    /// Write what became of each container to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
 
     /// Move this channel, whatever the branch
     #[arg(long, value_name = "NAME", conflicts_with = "no_promote")]

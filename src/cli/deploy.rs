@@ -1,32 +1,33 @@
 //! `skiff deploy` and `skiff build`: from request to plan, and from plan to run.
 
-use std::convert::Infallible;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indexmap::IndexMap;
 
 use super::request::{DeployRequest, Invocation, Selection};
+use crate::atomic_file;
+use crate::buildkit::Builder;
 use crate::buildkit::dial::{self, DialError, EngineAddress};
 use crate::buildkit::session::auth::AuthService;
-use crate::cancel::{self, CancellationToken};
+use crate::cancel;
 use crate::changes::git::Checkout;
 use crate::diagnostic::{Diagnostic, Severity, human, nearest};
 use crate::engine::dispatcher::{self, Tools};
-use crate::engine::event::{EventKind, Events};
-use crate::engine::outcome::ContainerStatus;
+use crate::engine::event::Events;
+use crate::engine::outcome::{ContainerStatus, RunOutcome};
 use crate::environment::Environment;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::manifest;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Orders, Plan};
 use crate::project::{self, Project};
-use crate::reference::Repository;
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
 use crate::release::channel::{self, Sources};
-use crate::release::ci;
+use crate::release::{ci, names};
 use crate::report::output::{self, Output};
-use crate::report::{self, Progress, failure, summary};
+use crate::report::{self, Progress, failure, metadata, summary};
 
 /// Runs the command to its exit code; errors are those found before anything was done.
 pub(crate) async fn run(
@@ -35,9 +36,10 @@ pub(crate) async fn run(
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
-    let (project, warnings) = load(invocation, environment)?;
+    let (project, warnings) = load(&request, invocation, environment)?;
     warn(&warnings, output);
     let plan = make_plan(&project, &request, environment)?;
+    warn(&project.findings(plan.containers.keys())?, output);
     if request.dry_run {
         output.out(&report::plan::render(&plan));
         return Ok(ExitCode::SUCCESS);
@@ -51,15 +53,19 @@ pub(crate) async fn run(
 
 /// The manifest and its Dockerfiles.
 fn load(
+    request: &DeployRequest,
     invocation: &Invocation,
     environment: &Environment,
 ) -> Result<(Project, Vec<Diagnostic>), Error> {
     let path = manifest::find(invocation.manifest.as_deref(), &environment.directory)?;
     let shown = project::shown(&path, &environment.directory);
-    let (manifest, mut warnings) = manifest::load(&path, &shown)?;
-    let (project, found) = project::read(manifest)?;
-    warnings.extend(found);
-    Ok((project, warnings))
+    let (mut manifest, warnings) = manifest::load(&path, &shown)?;
+    if let Some(platform) = &request.platform {
+        for container in manifest.containers.values_mut() {
+            container.platform = platform.clone();
+        }
+    }
+    Ok((project::read(manifest)?, warnings))
 }
 
 fn warn(warnings: &[Diagnostic], output: &Output) {
@@ -81,14 +87,17 @@ fn make_plan(
     let selected = select(project, &request.selection)?;
     let sources = sources(project, &selected, environment)?;
     let channels = channel::decide(&project.manifest.channels, &sources, &request.channels);
-    Ok(plan::make(
-        project,
-        &selected,
-        request.release.clone(),
+    let orders = Orders {
+        release: request.release.clone(),
         channels,
-        &sources,
-    )?)
+        tags: request.tags.clone(),
+        output: request.output,
+    };
+    Ok(plan::make(project, &selected, orders, &sources)?)
 }
+
+/// As a name it means every container; the manifest gives it to none.
+const ALL: &str = "all";
 
 /// The containers that were asked for, in the manifest's order, with the reason for each.
 fn select(
@@ -105,7 +114,7 @@ fn select(
         }
         Selection::Named(names) => names,
     };
-    let unknown = |name: &&String| !containers.contains_key(name.as_str());
+    let unknown = |name: &&String| *name != ALL && !containers.contains_key(name.as_str());
     let errors: Vec<Diagnostic> = names
         .iter()
         .filter(unknown)
@@ -123,9 +132,11 @@ fn select(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let asked = containers.keys().filter(|name| names.contains(name));
+    let all = names.iter().any(|name| name == ALL);
+    let asked = containers.keys().filter(|name| all || names.contains(name));
+    let reason = if all { ALL } else { "named" };
     Ok(asked
-        .map(|name| (name.clone(), "named".to_owned()))
+        .map(|name| (name.clone(), reason.to_owned()))
         .collect())
 }
 
@@ -137,8 +148,7 @@ fn sources(
 ) -> Result<Sources, Diagnostic> {
     let manifest = &project.manifest;
     let failed = |error: crate::changes::git::GitError| {
-        Diagnostic::error(error.to_string())
-            .help("see what `git status` says in the folder of the manifest")
+        Diagnostic::error(error.to_string()).help(error.help())
     };
     let mut sources = Sources::default();
     if let Some(checkout) = Checkout::find(&manifest.root).map_err(failed)? {
@@ -150,6 +160,7 @@ fn sources(
             }
         }
         sources = Sources {
+            checkout: true,
             commit: checkout.commit(),
             branch: checkout.branch(),
             default_branch: checkout.default_branch(),
@@ -169,27 +180,28 @@ async fn execute(
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
-    let event_file = invocation.events.as_ref().map(|path| {
-        std::fs::File::create(path).map_err(|error| {
-            Diagnostic::error(format!("cannot write {}: {error}", path.display()))
-                .help("see the path after --events")
-        })
-    });
-    let event_file = event_file.transpose()?;
-    let cancel = cancel::on_signals().map_err(|error| {
+    let event_file = invocation.events.as_deref().map(create).transpose()?;
+    // Found out before anything is built, not after: the file can be written.
+    let metadata = request.metadata_file.as_deref().map(create).transpose()?;
+    drop(metadata);
+    let cancel = cancel::on_signals(output.clone()).map_err(|error| {
         Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
     })?;
     let credentials = CredentialSources::new(environment.docker_config());
     let registry = registry(project, credentials.clone());
-    let address =
-        EngineAddress::from_docker_host(environment.get("DOCKER_HOST")).map_err(no_builder)?;
-    let builder = dial::engine(&address).await.map_err(no_builder)?;
-    preflight(&plan, &registry).await?;
+    let builder = tokio::select! {
+        ready = prepare(&plan, &registry, environment) => ready?,
+        () = cancel.cancelled() => {
+            let stopped = Diagnostic::error("interrupted before anything was built");
+            return Err(Error::new(ErrorKind::Interrupted, vec![stopped]));
+        }
+    };
 
     let (events, receiver) = Events::channel();
     let reporter = report::spawn(receiver, invocation.progress, event_file, output.clone());
     let tools = Tools {
         jobs: request.jobs.unwrap_or_else(|| builder.cpus.clamp(2, 8)),
+        keep_going: request.keep_going,
         builder,
         registry,
         auth: AuthService::new(credentials),
@@ -198,14 +210,41 @@ async fn execute(
         machine: machine(environment),
         root: project.manifest.root.clone(),
     };
-    let interrupt = tell_interrupt(tools.events.clone(), cancel.clone());
-    let outcome = tokio::select! {
-        outcome = dispatcher::run(plan.clone(), tools, &cancel) => outcome,
-        never = interrupt => match never {},
-    };
+    let outcome = dispatcher::run(plan.clone(), tools, &cancel).await;
     // The run dropped its end of the channel: what is left is to be written.
     let _ = reporter.await;
+    if let Some(path) = &request.metadata_file {
+        let text = metadata::render(&outcome, &plan);
+        if let Err(error) = atomic_file::write(path, text.as_bytes()) {
+            output.err(&format!(
+                "warning: cannot write {}: {error}",
+                path.display()
+            ));
+        }
+    }
+    conclude(&outcome, &plan, invocation, output);
+    Ok(outcome
+        .error_kind()
+        .map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
+}
 
+/// A builder that can do the job, and a registry in which the names of this run are free.
+async fn prepare(
+    plan: &Plan,
+    registry: &Client,
+    environment: &Environment,
+) -> Result<Builder, Error> {
+    let address =
+        EngineAddress::from_docker_host(environment.get("DOCKER_HOST")).map_err(no_builder)?;
+    let builder = dial::engine(&address).await.map_err(no_builder)?;
+    if plan.output.push {
+        names::free(plan, registry).await?;
+    }
+    Ok(builder)
+}
+
+/// What there is to say at the end: failures in full, the table, the last lines.
+fn conclude(outcome: &RunOutcome, plan: &Plan, invocation: &Invocation, output: &Output) {
     for (name, container) in &outcome.containers {
         if let (ContainerStatus::Failed, Some(failed)) = (container.status, &container.failure) {
             output.err(&format!(
@@ -215,22 +254,20 @@ async fn execute(
         }
     }
     if invocation.progress != Progress::Json {
-        output.out(&format!(
-            "\n{}\n\n{}",
-            summary::rows(&outcome, output::stdout_columns()),
-            summary::footer(&outcome, &plan)
-        ));
+        let (rows, footer) = (
+            summary::rows(outcome, output::stdout_columns()),
+            summary::footer(outcome, plan),
+        );
+        output.out(&format!("\n{rows}\n\n{footer}"));
     }
-    Ok(outcome
-        .error_kind()
-        .map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
 }
 
-/// Cancelling takes a moment, in which nobody should wonder whether the signal was heard.
-async fn tell_interrupt(events: Events, cancel: CancellationToken) -> Infallible {
-    cancel.cancelled().await;
-    events.send(EventKind::Interrupted).await;
-    std::future::pending().await
+/// A file that a flag names, opened for writing.
+fn create(path: &Path) -> Result<File, Diagnostic> {
+    File::create(path).map_err(|error| {
+        Diagnostic::error(format!("cannot write {}: {error}", path.display()))
+            .help("see that its folder exists and may be written to")
+    })
 }
 
 fn no_builder(error: DialError) -> Error {
@@ -249,22 +286,6 @@ fn registry(project: &Project, credentials: CredentialSources) -> Client {
         .plain_http
         .insert(registry.host.clone(), registry.plain_http);
     Client::new(options)
-}
-
-/// Sees that the registry answers, before anything is built: one look at the first image's release tag.
-async fn preflight(plan: &Plan, registry: &Client) -> Result<(), Error> {
-    let Some(first) = plan.containers.values().next() else {
-        return Ok(());
-    };
-    let repository: &Repository = &first.container.repository;
-    registry
-        .head_manifest(&repository.tag(&first.tag))
-        .await
-        .map(|_| ())
-        .map_err(|error| {
-            let diagnostic = Diagnostic::error(format!("the registry cannot be used: {error}"));
-            Error::from(diagnostic.help("nothing was built")).caused_by(error)
-        })
 }
 
 /// A name of this machine that stays: systemd's machine id, else the host's name.

@@ -7,6 +7,9 @@ use super::args::{ColorArg, DeployArgs, Global, ProgressArg};
 use crate::clock;
 use crate::diagnostic::Diagnostic;
 use crate::environment::Environment;
+use crate::manifest;
+use crate::manifest::model::Platform;
+use crate::plan::ImageOutput;
 use crate::reference::Tag;
 use crate::release::channel::ChannelRequest;
 use crate::report::Progress;
@@ -34,6 +37,12 @@ pub(crate) struct DeployRequest {
     pub(crate) jobs: Option<usize>,
     pub(crate) channels: ChannelRequest,
     pub(crate) release: Tag,
+    /// Immutable tags for every released container.
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) platform: Option<Platform>,
+    pub(crate) keep_going: bool,
+    pub(crate) output: ImageOutput,
+    pub(crate) metadata_file: Option<PathBuf>,
 }
 
 impl Invocation {
@@ -99,15 +108,24 @@ impl DeployRequest {
             channel.map_err(|error| errors.push(Diagnostic::error(format!("--channel: {error}"))));
         let release =
             release(args.release.as_deref(), environment).map_err(|error| errors.push(error));
-        let (Ok(channel), Ok(release), true) = (channel, release, errors.is_empty()) else {
+        let mut tags = Vec::new();
+        for text in &args.tag {
+            match Tag::new(text) {
+                Ok(tag) => tags.push(tag),
+                Err(error) => errors.push(Diagnostic::error(format!("--tag: {error}"))),
+            }
+        }
+        let platform = args.platform.as_deref().map(platform).transpose();
+        let platform = platform.map_err(|error| errors.push(error));
+        let (Ok(channel), Ok(release), Ok(platform), true) =
+            (channel, release, platform, errors.is_empty())
+        else {
             return Err(errors);
         };
         let all = |reason| Selection::All { reason };
         Ok(Self {
             selection: if args.all {
                 all("--all")
-            } else if args.names.iter().any(|name| name == "all") {
-                all("all")
             } else if args.names.is_empty() {
                 all("no names given: all, until changes are detected")
             } else {
@@ -116,13 +134,38 @@ impl DeployRequest {
             dry_run: args.dry_run,
             jobs: args.jobs.map(usize::from),
             channels: ChannelRequest {
-                no_promote: args.no_promote || !promote,
+                no_promote: args.no_promote || args.no_push || !promote,
                 channel,
                 allow_dirty: args.allow_dirty,
             },
             release,
+            tags,
+            platform,
+            keep_going: args.keep_going,
+            output: ImageOutput {
+                push: !args.no_push,
+                load: args.load,
+            },
+            metadata_file: args
+                .metadata_file
+                .map(|path| environment.directory.join(path)),
         })
     }
+}
+
+/// `--platform`.
+fn platform(text: &str) -> Result<Platform, Diagnostic> {
+    if text.contains(',') {
+        let error = Diagnostic::error("--platform: several platforms are not built yet");
+        return Err(error.help("name one, such as linux/amd64"));
+    }
+    manifest::platform(text).map_err(|(why, help)| {
+        let error = Diagnostic::error(format!("--platform: `{text}`: {why}"));
+        match help {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    })
 }
 
 /// `--release`, else `TIMESTAMP`, else the time.
@@ -139,4 +182,41 @@ fn release(flag: Option<&str>, environment: &Environment) -> Result<Tag, Diagnos
         Diagnostic::error(format!("{source}: {error}"))
             .help("give a name that is a tag, such as 20260131-120000")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// stderr and `TERM` as given.
+    fn environment(terminal: bool, term: Option<&str>) -> Environment {
+        let term = term.map(|term| ("TERM".to_owned(), term.to_owned()));
+        Environment {
+            variables: term.into_iter().collect(),
+            directory: PathBuf::new(),
+            stdout_is_terminal: false,
+            stderr_is_terminal: terminal,
+        }
+    }
+
+    #[test]
+    fn the_live_view_is_for_terminals_that_can_redraw() {
+        let auto = |terminal, term| {
+            progress(ProgressArg::Auto, &environment(terminal, term)).map_err(|error| error.title)
+        };
+        assert_eq!(auto(true, Some("xterm")), Ok(Progress::Terminal));
+        assert_eq!(auto(true, Some("dumb")), Ok(Progress::Plain));
+        assert_eq!(auto(true, None), Ok(Progress::Plain));
+        assert_eq!(auto(false, Some("xterm")), Ok(Progress::Plain));
+    }
+
+    #[test]
+    fn a_live_view_that_is_asked_for_and_cannot_be_is_an_error() {
+        let asked = |terminal, term| {
+            progress(ProgressArg::Tty, &environment(terminal, term)).map_err(|error| error.title)
+        };
+        assert_eq!(asked(true, Some("xterm")), Ok(Progress::Terminal));
+        insta::assert_snapshot!(asked(false, Some("xterm")).unwrap_err(), @"`--progress tty` needs a terminal, and stderr is none");
+        insta::assert_snapshot!(asked(true, Some("dumb")).unwrap_err(), @"`--progress tty` needs a terminal, and TERM says that this one cannot redraw");
+    }
 }

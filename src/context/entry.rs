@@ -59,11 +59,8 @@ impl Entry {
         full: &Path,
         path: String,
         metadata: &Metadata,
-    ) -> Result<(Self, Option<Inode>), ContextError> {
-        let kind = kind(full, metadata)?;
-        let nameable = !matches!(kind, Kind::Directory | Kind::Symlink { .. });
-        let inode = (nameable && metadata.nlink() > 1).then(|| (metadata.dev(), metadata.ino()));
-        let entry = Self {
+    ) -> Result<Self, ContextError> {
+        Ok(Self {
             mode: go_mode(metadata.mode()),
             size: if metadata.is_dir() { 0 } else { metadata.len() },
             seconds: metadata.mtime(),
@@ -72,9 +69,14 @@ impl Entry {
             xattrs: xattrs(full)?,
             id: None,
             path,
-            kind,
-        };
-        Ok((entry, inode))
+            kind: kind(full, metadata)?,
+        })
+    }
+
+    /// Whether other paths can be the same file: for those, and only those, builders are told so.
+    pub(super) fn inode(&self, metadata: &Metadata) -> Option<Inode> {
+        let linkable = !matches!(self.kind, Kind::Directory | Kind::Symlink { .. });
+        (linkable && metadata.nlink() > 1).then(|| (metadata.dev(), metadata.ino()))
     }
 }
 

@@ -4,17 +4,17 @@
 //! is not wanted itself only once something below it is.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::entry::{self, Entry, Inode};
+use super::entry::{self, Entry};
 use super::filter::{Matched, Rules, Verdict};
 use super::{ContextError, vanished};
 use crate::cancel::CancellationToken;
 
-/// Receives each entry, before its content is known. An error ends the walk.
-pub(super) type Found<'a> = dyn FnMut(Entry, Option<Inode>) -> Result<(), ContextError> + 'a;
+/// Receives each entry with what the file system says of it, before its content is known. An error ends the walk.
+pub(super) type Found<'a> = dyn FnMut(Entry, &Metadata) -> Result<(), ContextError> + 'a;
 
 /// A folder on the way from the top to where the walk is.
 struct Open {
@@ -107,11 +107,11 @@ fn report(root: &Path, path: &Path, found: &mut Found<'_>) -> Result<bool, Conte
     let Some(name) = path.to_str() else {
         return Err(ContextError::NotUtf8(path.display().to_string()));
     };
-    let entry = fs::symlink_metadata(&full)
+    let read = fs::symlink_metadata(&full)
         .map_err(|e| ContextError::read(&full, e))
-        .and_then(|metadata| Entry::read(&full, name.to_owned(), &metadata));
-    match entry {
-        Ok((entry, inode)) => found(entry, inode).map(|()| true),
+        .and_then(|metadata| Ok((Entry::read(&full, name.to_owned(), &metadata)?, metadata)));
+    match read {
+        Ok((entry, metadata)) => found(entry, &metadata).map(|()| true),
         Err(ContextError::Read { source, .. }) if vanished(&source) => Ok(false),
         Err(error) => Err(error),
     }

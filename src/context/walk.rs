@@ -2,6 +2,7 @@
 //! caller receives all in order. Never more than a few hundred entries are under way.
 
 use std::collections::HashMap;
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -14,11 +15,11 @@ use super::{ContextError, tree};
 use crate::cancel::CancellationToken;
 
 /// Says what is in a file where that is known without reading it, from git's index for instance. It sees the entry as the
-/// file system has it, with its true nanoseconds.
-pub(crate) type KnownId = dyn Fn(&Entry) -> Option<BlobId> + Send + Sync;
+/// file system has it, with its true nanoseconds; the metadata adds inode and change time, which git's index compares.
+pub(crate) type KnownId = dyn Fn(&Entry, &Metadata) -> Option<BlobId> + Send + Sync;
 
 /// Nothing is known: every file is read.
-pub(crate) fn nothing_known(_: &Entry) -> Option<BlobId> {
+pub(crate) fn nothing_known(_: &Entry, _: &Metadata) -> Option<BlobId> {
     None
 }
 
@@ -100,10 +101,10 @@ fn scout(
     entries: &SyncSender<Pending>,
 ) -> Result<(), ContextError> {
     let mut turn = 0;
-    tree::walk(root, rules, stop, &mut |mut entry, inode| {
+    tree::walk(root, rules, stop, &mut |mut entry, metadata| {
         let mut lane = None;
         if entry.kind == Kind::File {
-            if let Some(id) = known(&entry) {
+            if let Some(id) = known(&entry, metadata) {
                 entry.set_id(id);
             } else {
                 turn = (turn + 1) % LANES;
@@ -116,6 +117,7 @@ fn scout(
                 jobs[turn].send(job).map_err(|_| ContextError::Stopped)?;
             }
         }
+        let inode = entry.inode(metadata);
         entries
             .send(Pending { entry, inode, lane })
             .map_err(|_| ContextError::Stopped)

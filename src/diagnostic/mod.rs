@@ -141,7 +141,7 @@ impl Diagnostic {
 
 /// The candidate nearest to `wrong`, when it is near enough to be what was meant.
 ///
-/// Near enough: a Damerau-Levenshtein distance of at most a third of the longer word (at least 1), upper and lower
+/// Near enough: a Damerau-Levenshtein distance of at most a third of the longer word, upper and lower
 /// case being the same.
 pub(crate) fn nearest<'a>(
     wrong: &str,
@@ -151,9 +151,7 @@ pub(crate) fn nearest<'a>(
     candidates
         .into_iter()
         .map(|c| (strsim::damerau_levenshtein(&lower, &c.to_lowercase()), c))
-        .filter(|(distance, c)| {
-            *distance <= (wrong.chars().count().max(c.chars().count()) / 3).max(1)
-        })
+        .filter(|(distance, c)| *distance <= wrong.chars().count().max(c.chars().count()) / 3)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, c)| c)
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::cache;
 use super::event::{self, EventKind, Events};
 use super::files::FileSessions;
-use super::job::{self, Built, JobError, Report, Shared};
+use super::job::{self, Built, Image, JobError, Report, Shared};
 use super::outcome::{ContainerOutcome, ContainerStatus, Failure, Promotion, RunOutcome};
 use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
@@ -21,7 +21,7 @@ use crate::manifest::model::{Cache, CacheBackend, CacheExport};
 use crate::plan::{Plan, PlannedContainer};
 use crate::reference::{ImageRef, Tag};
 use crate::registry::Client;
-use crate::release::promote::{Move, set_tags};
+use crate::release::promote::{Move, Unset, set_tags};
 
 /// What a run works with.
 pub(crate) struct Tools {
@@ -36,6 +36,8 @@ pub(crate) struct Tools {
     pub(crate) root: std::path::PathBuf,
     /// Builds at a time.
     pub(crate) jobs: usize,
+    /// After a failure, build what does not need the container that failed.
+    pub(crate) keep_going: bool,
 }
 
 /// Executes the plan to its end, whatever happens on the way. After `cancel` fires nothing starts, what runs is
@@ -50,9 +52,10 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         auth: tools.auth,
         events: tools.events,
         cache: tools.cache.backend,
+        output: plan.output,
         root: tools.root,
     });
-    announce(&plan, &shared, tools.jobs).await;
+    announce(&plan, &shared, tools.jobs, tools.keep_going).await;
     let mut dispatcher = Dispatcher {
         queue: ReadyQueue::new(
             plan.containers
@@ -66,11 +69,18 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         plan: &plan,
         shared: &shared,
     };
-    dispatcher.build_all(tools.jobs, cancel).await;
+    dispatcher
+        .build_all(tools.jobs, tools.keep_going, cancel)
+        .await;
     let (built, mut outcomes) = (dispatcher.built, dispatcher.outcomes);
 
     let promotion = release(&plan, &built, &mut outcomes, &shared, cancel).await;
-    if exports_caches(&tools.cache, &plan) && !cancel.is_cancelled() {
+    if exports_caches(&tools.cache, &plan) && !built.is_empty() && !cancel.is_cancelled() {
+        let containers = built.keys().cloned().collect();
+        shared
+            .events
+            .send(EventKind::CachesExporting { containers })
+            .await;
         export_caches(
             &plan,
             &built,
@@ -106,9 +116,10 @@ fn exports_caches(cache: &Cache, plan: &Plan) -> bool {
     cache.backend == CacheBackend::Registry
         && cache.export == CacheExport::Channels
         && plan.channels.channel_branch
+        && plan.output.push
 }
 
-async fn announce(plan: &Plan, shared: &Shared, jobs: usize) {
+async fn announce(plan: &Plan, shared: &Shared, jobs: usize, keep_going: bool) {
     let containers = plan
         .containers
         .iter()
@@ -124,6 +135,7 @@ async fn announce(plan: &Plan, shared: &Shared, jobs: usize) {
         release: plan.release.to_string(),
         builder: shared.builder.description.clone(),
         jobs,
+        keep_going,
         containers: containers.collect(),
     };
     shared.events.send(started).await;
@@ -141,9 +153,10 @@ struct Dispatcher<'a> {
 }
 
 impl Dispatcher<'_> {
-    /// Until nothing runs and nothing may start. The first failure, or the cancellation, lets nothing new start;
-    /// builds that run are let finish after a failure (their cache serves the next run).
-    async fn build_all(&mut self, jobs: usize, cancel: &CancellationToken) {
+    /// Until nothing runs and nothing may start. The first failure lets nothing new start, or with `keep_going` nothing
+    /// that needs the container that failed; the cancellation lets nothing start either way. Builds that run are let
+    /// finish after a failure: their cache serves the next run.
+    async fn build_all(&mut self, jobs: usize, keep_going: bool, cancel: &CancellationToken) {
         let mut stopped: Option<String> = None;
         loop {
             while stopped.is_none() && !cancel.is_cancelled() && self.running.len() < jobs {
@@ -153,36 +166,36 @@ impl Dispatcher<'_> {
             let Some(joined) = self.running.join_next().await else {
                 break;
             };
-            match joined {
+            let reason = match joined {
                 Ok((name, report)) => {
-                    if let Some(failed) = self.take(name, report).await {
-                        stopped.get_or_insert(failed);
+                    if self.take(name.clone(), report).await || keep_going {
+                        continue;
                     }
+                    format!("not started because {name} failed")
                 }
                 // A job that panicked is a defect of skiff: what it built is unknown, so the run must not go on.
-                Err(error) => {
-                    stopped.get_or_insert_with(|| format!("an internal error ({error})"));
-                }
-            }
+                Err(error) => format!("not built because of an internal error ({error})"),
+            };
+            stopped.get_or_insert(reason);
         }
-        let reason = stopped.map_or_else(
-            || "interrupted".to_owned(),
-            |name| format!("not built because {name} failed"),
-        );
+        let reason = stopped.unwrap_or_else(|| "interrupted".to_owned());
         let missing = self
             .plan
             .containers
             .keys()
             .filter(|name| !self.outcomes.contains_key(*name));
-        let missing: Vec<String> = missing.cloned().collect();
-        for name in missing {
-            let report = Report {
-                result: Err(JobError::Cancelled),
-                steps: (0, 0),
-                seconds: 0.0,
-            };
-            self.end(name, report, Some(reason.clone())).await;
+        for name in missing.cloned().collect::<Vec<_>>() {
+            self.never_built(name, reason.clone()).await;
         }
+    }
+
+    async fn never_built(&mut self, name: String, reason: String) {
+        let report = Report {
+            result: Err(JobError::Cancelled),
+            steps: (0, 0),
+            seconds: 0.0,
+        };
+        self.end(name, report, Some(reason)).await;
     }
 
     async fn start(&mut self, name: String, cancel: &CancellationToken) {
@@ -203,30 +216,39 @@ impl Dispatcher<'_> {
         });
     }
 
-    /// Returns the container's name if it failed.
-    async fn take(&mut self, name: String, report: Report) -> Option<String> {
+    /// Takes in what is done; `false`: it failed, and what is built from it will not be.
+    async fn take(&mut self, name: String, report: Report) -> bool {
         let failed = matches!(report.result, Err(JobError::Failed(_) | JobError::TimedOut));
         if report.result.is_ok() {
             self.queue.finished(&name);
         }
+        let children = if failed {
+            self.queue.abandon(&name)
+        } else {
+            vec![]
+        };
         self.end(name.clone(), report, None).await;
-        failed.then_some(name)
+        for child in children {
+            let reason = format!("not built because {name}, which it needs, failed");
+            self.never_built(child, reason).await;
+        }
+        !failed
     }
 
     async fn end(&mut self, name: String, report: Report, reason: Option<String>) {
         let Some(planned) = self.plan.containers.get(&name) else {
             return;
         };
-        let repository = planned.container.repository.clone();
         let (mut digest, mut tags) = (None, vec![]);
         let (status, failure) = match report.result {
             Ok(built) => {
-                self.images
-                    .insert(name.clone(), repository.digest(&built.manifest.digest));
-                (digest, tags) = (
-                    Some(built.manifest.digest.clone()),
-                    vec![planned.tag.clone()],
-                );
+                if let Some(image) = built.reference(planned) {
+                    self.images.insert(name.clone(), image);
+                }
+                digest = built.digest().cloned();
+                if self.plan.output.push {
+                    tags.push(planned.tag.clone());
+                }
                 self.built.insert(name.clone(), built);
                 (ContainerStatus::Built, None)
             }
@@ -278,13 +300,16 @@ async fn release(
     if plan.containers.keys().any(|name| !built.contains_key(name)) {
         return Promotion::NotDue("no channel moves: not all of the run was built".into());
     }
+    if !plan.output.push {
+        return Promotion::NotDue("nothing was pushed: --no-push".into());
+    }
     let channels = &plan.channels;
     let immutable = moves(plan, built, false, |planned| planned.tags.clone());
     let moving = moves(plan, built, true, |_| channels.moves.clone());
     let mut failed = Vec::new();
     for moves in [immutable, moving] {
         let asked = moves.clone();
-        failed.extend(set_tags(moves, &shared.registry, &shared.events).await);
+        failed.extend(set_tags(moves, &shared.registry, &shared.events, cancel).await);
         let set = asked.into_iter().filter(|a| {
             !failed
                 .iter()
@@ -296,8 +321,9 @@ async fn release(
             }
         }
         if !failed.is_empty() {
-            let text =
-                |(asked, error): &(Move, _)| format!("{}:{}: {error}", asked.repository, asked.tag);
+            let text = |(asked, error): &(Move, Unset)| {
+                format!("{}:{}: {error}", asked.repository, asked.tag)
+            };
             return Promotion::Failed(failed.iter().map(text).collect());
         }
     }
@@ -315,20 +341,17 @@ fn moves(
     tags: impl Fn(&PlannedContainer) -> Vec<Tag>,
 ) -> Vec<Move> {
     let of = |(name, planned): (&String, &PlannedContainer)| {
-        let image = built.get(name)?;
-        Some(
-            tags(planned)
-                .into_iter()
-                .map(|tag| Move {
-                    container: name.clone(),
-                    repository: planned.container.repository.clone(),
-                    tag,
-                    digest: image.manifest.digest.clone(),
-                    manifest: image.manifest.clone(),
-                    channel,
-                })
-                .collect::<Vec<_>>(),
-        )
+        let Image::Pushed(manifest) = &built.get(name)?.image else {
+            return None;
+        };
+        let moves = tags(planned).into_iter().map(|tag| Move {
+            container: name.clone(),
+            repository: planned.container.repository.clone(),
+            tag,
+            manifest: manifest.clone(),
+            channel,
+        });
+        Some(moves.collect::<Vec<_>>())
     };
     plan.released().filter_map(of).flatten().collect()
 }

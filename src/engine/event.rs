@@ -55,6 +55,8 @@ pub enum EventKind {
         release: String,
         builder: String,
         jobs: usize,
+        /// Whether containers still start after one has failed.
+        keep_going: bool,
         containers: Vec<PlannedContainer>,
     },
     /// Something the user should know that stops nothing.
@@ -62,8 +64,6 @@ pub enum EventKind {
         container: Option<String>,
         message: String,
     },
-    /// The first Ctrl-C or SIGTERM: what runs is cancelled, and nothing more starts.
-    Interrupted,
     ContainerStarted {
         container: String,
     },
@@ -123,6 +123,10 @@ pub enum EventKind {
         tag: String,
         digest: String,
         channel: bool,
+    },
+    /// The release is over; what follows is for the next run.
+    CachesExporting {
+        containers: Vec<String>,
     },
     /// Followed by `cache_exported`, or by a warning about this container.
     CacheExportStarted {

@@ -1,7 +1,7 @@
 //! From what the builder says of a failed build to what a reader needs: the step, its last lines, the place in the
 //! Dockerfile, and a remedy where one is known.
 
-use super::outcome::{Failure, LOG_TAIL, Location};
+use super::outcome::{Failure, Location};
 use super::steps::{Steps, is_export_step};
 use crate::buildkit::error::BuildError;
 
@@ -17,7 +17,10 @@ pub(super) fn explain(
             .help("see that the engine still runs (its log says why it ended); running the same command again is safe");
     }
     let failed = steps.failed(error.vertex.as_deref());
-    let message = innermost(&error.message);
+    let message = match &failed {
+        Some(step) if error.answer_lost && !step.error.is_empty() => innermost(step.error),
+        _ => innermost(&error.message),
+    };
     let mut failure = Failure::new(message);
     if let Some(excerpt) = &error.source {
         failure.location = Some(Location {
@@ -30,7 +33,6 @@ pub(super) fn explain(
     if let Some(step) = failed {
         failure.step = Some(step.name.to_owned());
         failure.log = step.log;
-        failure.log.truncate(LOG_TAIL);
         if is_export_step(step.name) {
             failure.message = format!("push failed: {}", innermost(step.error));
             failure.helps.push(
@@ -46,6 +48,8 @@ pub(super) fn explain(
 
 /// BuildKit wraps causes outside in: `failed to solve: process "…" did not complete successfully: exit code: 1`. The
 /// wrappers that say nothing are left out.
+///
+/// A message holds the whole command of a RUN, which may be a script: it is cut to [`MAX_MESSAGE`] characters.
 fn innermost(message: &str) -> String {
     const EMPTY: [&str; 4] = [
         "failed to solve: ",
@@ -57,8 +61,18 @@ fn innermost(message: &str) -> String {
     while let Some(stripped) = EMPTY.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
         rest = stripped;
     }
-    rest.to_owned()
+    // The end says why: `process \"…\" did not complete successfully: exit code: 1`.
+    let length = rest.chars().count();
+    if length <= MAX_MESSAGE {
+        return rest.to_owned();
+    }
+    let start: String = rest.chars().take(MAX_MESSAGE / 2).collect();
+    let end: String = rest.chars().skip(length - MAX_MESSAGE / 2).collect();
+    format!("{start} … {end}")
 }
+
+/// Longest message that is shown, in characters.
+const MAX_MESSAGE: usize = 400;
 
 /// Remedies for messages of the builder that many users meet. Only texts are chosen here, never behaviour.
 fn remedy(message: &str) -> Option<&'static str> {
@@ -108,6 +122,8 @@ mod tests {
             innermost("failed to solve: rpc error: code = Unknown desc = exit code: 1"),
             "exit code: 1"
         );
+        let long = format!("process \"{}\" failed: exit code: 3", "x".repeat(9000));
+        assert!(innermost(&long).ends_with("exit code: 3") && innermost(&long).len() < 500);
         assert_eq!(
             innermost("unknown instruction: FRO"),
             "unknown instruction: FRO"

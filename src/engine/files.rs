@@ -1,9 +1,10 @@
-//! File sessions: one per context root and run, opened when first needed, so that a context which several containers
-//! share is read and sent once.
+//! File sessions: one per context root at a time, open while a build uses it, so that a context which several builds
+//! share is read and sent once. Not longer: all sessions are streams of one connection, and a builder takes 250 of them
+//! (Go's `http2.Server`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::Mutex;
 use tonic::Status;
@@ -24,7 +25,7 @@ pub(super) struct FileSessions {
     /// Names this machine in shared keys, so that two machines never update each other's copy.
     machine: String,
     served: BTreeMap<PathBuf, HashMap<String, PathBuf>>,
-    open: Mutex<HashMap<PathBuf, Arc<FileSession>>>,
+    open: Mutex<HashMap<PathBuf, Weak<FileSession>>>,
 }
 
 /// An open session and the service behind it, which knows why a transfer failed.
@@ -70,10 +71,12 @@ impl FileSessions {
     }
 
     /// The session that serves this root.
+    ///
+    /// One is opened at a time: a builder that is slow to accept is not asked more often for that.
     pub(super) async fn get(&self, root: &Path) -> Result<Arc<FileSession>, Status> {
         let mut open = self.open.lock().await;
-        if let Some(session) = open.get(root) {
-            return Ok(Arc::clone(session));
+        if let Some(session) = open.get(root).and_then(Weak::upgrade) {
+            return Ok(session);
         }
         let folders = self.served.get(root).into_iter().flatten();
         let files = FileSyncService::new(
@@ -85,7 +88,7 @@ impl FileSessions {
         let services = Services::files(files.clone(), self.shared_key(root));
         let session = session::open(self.channel.clone(), services).await?;
         let opened = Arc::new(FileSession { session, files });
-        open.insert(root.to_owned(), Arc::clone(&opened));
+        open.insert(root.to_owned(), Arc::downgrade(&opened));
         Ok(opened)
     }
 

@@ -12,16 +12,17 @@ use super::files::FileSessions;
 use super::outcome::Failure;
 use super::solve_request::{Sessions, exporter, solve_request};
 use super::steps::Steps;
-use super::verify::verify;
+use super::verify::{exported_digest, verify};
 use super::{cache, failure};
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::solve::{Solve, SolveError, solve};
+use crate::cancel::overdue;
 use crate::clock;
 use crate::manifest::model::CacheBackend;
-use crate::plan::PlannedContainer;
+use crate::plan::{ImageOutput, PlannedContainer};
 use crate::project::shown;
-use crate::reference::ImageRef;
+use crate::reference::{Digest, ImageRef};
 use crate::registry::Client;
 use crate::registry::image::RawManifest;
 
@@ -33,17 +34,51 @@ pub(super) struct Shared {
     pub(super) files: FileSessions,
     pub(super) events: Events,
     pub(super) cache: CacheBackend,
+    pub(super) output: ImageOutput,
     /// The manifest's folder: paths are shown relative to it.
     pub(super) root: PathBuf,
 }
 
-/// An image in the registry, whole, and what it takes to export its cache.
+/// A container that was built, and what it takes to export its cache.
 pub(super) struct Built {
-    pub(super) manifest: RawManifest,
+    pub(super) image: Image,
     /// The images of its parents, by container name.
     pub(super) parents: BTreeMap<String, ImageRef>,
     /// The frontend attribute `cache-imports` it was built with.
     pub(super) cache_imports: Option<String>,
+}
+
+/// What was made of it.
+pub(super) enum Image {
+    /// In its repository, read back and found whole.
+    Pushed(RawManifest),
+    /// In the builder only; with a digest if it was stored as an image.
+    Local(Option<Digest>),
+}
+
+impl Built {
+    pub(super) fn digest(&self) -> Option<&Digest> {
+        match &self.image {
+            Image::Pushed(manifest) => Some(&manifest.digest),
+            Image::Local(digest) => digest.as_ref(),
+        }
+    }
+
+    /// The image as children are to name it.
+    pub(super) fn reference(&self, planned: &PlannedContainer) -> Option<ImageRef> {
+        let repository = &planned.container.repository;
+        match &self.image {
+            Image::Pushed(manifest) => Some(repository.digest(&manifest.digest)),
+            // The engine finds an image of its own store by name, tag and digest together.
+            Image::Local(digest) => {
+                let digest = Some(digest.clone()?);
+                Some(ImageRef {
+                    digest,
+                    ..repository.tag(&planned.tag)
+                })
+            }
+        }
+    }
 }
 
 pub(super) struct Report {
@@ -95,14 +130,6 @@ pub(super) async fn run(
     }
 }
 
-/// What a cancelled job may take to wind up: enough to hear from the builder that the build has ended.
-const WIND_UP: Duration = Duration::from_secs(10);
-
-async fn overdue(cancel: &CancellationToken) {
-    cancel.cancelled().await;
-    tokio::time::sleep(WIND_UP).await;
-}
-
 async fn after(limit: Option<Duration>) {
     match limit {
         Some(limit) => tokio::time::sleep(limit).await,
@@ -132,23 +159,25 @@ async fn build(
     let sessions = Sessions::open(container, &shared.files, shared).await?;
     let cache_imports = cache::imports(planned, shared).await;
     let mut request = solve_request(planned, parents, cache_imports.as_ref(), &sessions);
-    request.image = Some(exporter(planned));
+    request.image = exporter(planned, shared.output, planned.wanted);
     let response = push(planned, &request, &sessions, shared, steps, cancel).await?;
-    if let Some(failure) = sessions.failure(&shared.files).await {
-        return Err(failure.into());
-    }
-    let pushed = container.repository.tag(&planned.tag);
-    let manifest = verify(planned, &response, shared).await.map_err(|error| {
-        Failure::new(format!("{pushed} was pushed and is not released: {error}"))
-    })?;
-    let image = container.repository.digest(&manifest.digest).to_string();
-    let verified = EventKind::ContainerVerified {
-        container: container.name.clone(),
-        image,
+    let image = if shared.output.push {
+        let pushed = container.repository.tag(&planned.tag);
+        let manifest = verify(planned, &response, shared).await.map_err(|error| {
+            Failure::new(format!("{pushed} was pushed and is not released: {error}"))
+        })?;
+        let image = container.repository.digest(&manifest.digest).to_string();
+        let verified = EventKind::ContainerVerified {
+            container: container.name.clone(),
+            image,
+        };
+        shared.events.send(verified).await;
+        Image::Pushed(manifest)
+    } else {
+        Image::Local(exported_digest(&response))
     };
-    shared.events.send(verified).await;
     Ok(Built {
-        manifest,
+        image,
         parents: parents.clone(),
         cache_imports,
     })
@@ -170,7 +199,10 @@ async fn push(
             Err(SolveError::Cancelled) => return Err(JobError::Cancelled),
             Err(SolveError::Failed(error)) => error,
         };
-        if let Some(failure) = sessions.failure(&shared.files).await {
+        // Other builds use the same sessions: what went wrong there is this build's only if this build was reading.
+        if steps.read_failed(error.vertex.as_deref())
+            && let Some(failure) = sessions.failure(&shared.files).await
+        {
             return Err(failure.into());
         }
         if error.connection_lost || !steps.push_failed() || attempt > PUSH_RETRIES {

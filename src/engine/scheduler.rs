@@ -52,6 +52,21 @@ impl ReadyQueue {
         Some(next)
     }
 
+    /// Takes out everything that is built from this one, directly or not.
+    pub(super) fn abandon(&mut self, name: &str) -> Vec<String> {
+        let mut abandoned: Vec<String> = Vec::new();
+        let mut next = vec![name.to_owned()];
+        while let Some(parent) = next.pop() {
+            for child in self.children.get(&parent).into_iter().flatten() {
+                if self.waiting.remove(child).is_some() {
+                    abandoned.push(child.clone());
+                    next.push(child.clone());
+                }
+            }
+        }
+        abandoned
+    }
+
     /// Its children wait for one less.
     pub(super) fn finished(&mut self, name: &str) {
         for child in self.children.get(name).into_iter().flatten() {
@@ -88,6 +103,29 @@ mod tests {
         assert_eq!(queue.pop(), None);
         queue.finished("base");
         assert_eq!(queue.pop().as_deref(), Some("etl"));
+    }
+
+    #[test]
+    fn what_is_built_from_an_abandoned_one_leaves_the_queue() {
+        let container = |name: &str, parents: &[&str]| {
+            (
+                name.to_owned(),
+                parents.iter().map(|p| (*p).to_owned()).collect(),
+                1,
+            )
+        };
+        let containers = [
+            container("a", &[]),
+            container("b", &["a"]),
+            container("c", &["b", "d"]),
+            container("d", &[]),
+        ];
+        let mut queue = ReadyQueue::new(containers);
+        assert_eq!(queue.pop().as_deref(), Some("a"));
+        assert_eq!(queue.abandon("a"), ["b", "c"]);
+        assert_eq!(queue.pop().as_deref(), Some("d"));
+        queue.finished("d");
+        assert_eq!(queue.pop(), None);
     }
 
     /// Every container may need any of those before it.

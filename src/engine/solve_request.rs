@@ -9,10 +9,12 @@ use super::job::Shared;
 use super::outcome::Failure;
 use crate::buildkit::session::{self, Services, Session};
 use crate::buildkit::solve::{Attributes, Solve};
+use crate::context::ContextError;
 use crate::manifest::model::{Container, Network};
-use crate::plan::PlannedContainer;
+use crate::plan::{ImageOutput, PlannedContainer};
 use crate::profile;
 use crate::reference::ImageRef;
+use crate::release::names;
 
 /// The sessions of one solve. They close when it is dropped.
 pub(super) struct Sessions {
@@ -45,8 +47,10 @@ impl Sessions {
         for (root, session) in &self.files {
             if let Some(error) = session.files.failure() {
                 from.forget(root).await;
-                let help = "nothing was released; running the same command again is safe";
-                return Some(Failure::new(error.to_string()).help(help));
+                let help = "a file that is written meanwhile belongs outside of the context, or in .dockerignore";
+                let failure = Failure::new(error.to_string());
+                let changed = matches!(*error, ContextError::Changed(_));
+                return Some(if changed { failure.help(help) } else { failure });
             }
         }
         None
@@ -71,18 +75,30 @@ pub(super) fn solve_request(
     }
 }
 
-/// The attributes of the image exporter.
-pub(super) fn exporter(planned: &PlannedContainer) -> Attributes {
-    let attributes = profile::exporter_attrs(planned.container.profile);
+/// The attributes of the image exporter; `None`: the result stays in the builder's cache. `wanted`: a container of the run
+/// is built from this one.
+pub(super) fn exporter(
+    planned: &PlannedContainer,
+    output: ImageOutput,
+    wanted: bool,
+) -> Option<Attributes> {
+    if !output.push && !output.load && !wanted {
+        return None;
+    }
+    let attributes = profile::exporter_attrs(planned.container.profile).into_iter();
     let mut attributes: Attributes = attributes
-        .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-    attributes.insert(
-        "name".into(),
+    let mut set = |name: &str, value: String| attributes.insert(name.to_owned(), value);
+    set(
+        "name",
         planned.container.repository.tag(&planned.tag).to_string(),
     );
-    attributes
+    set("push", output.push.to_string());
+    // A child takes a parent that is not pushed from the engine's own store.
+    set("store", (output.load || !output.push).to_string());
+    set("unpack", output.load.to_string());
+    Some(attributes)
 }
 
 /// The attributes of the Dockerfile frontend (BuildKit `frontend/dockerui/config.go`).
@@ -126,6 +142,13 @@ fn frontend(
     }
     for (name, value) in &container.args {
         set(format!("build-arg:{name}"), value.clone());
+    }
+    set(
+        format!("label:{}", names::REPOSITORY),
+        container.repository.to_string(),
+    );
+    if let Some(revision) = &planned.revision {
+        set(format!("label:{}", names::REVISION), revision.clone());
     }
     for (name, value) in &container.labels {
         set(format!("label:{name}"), value.clone());

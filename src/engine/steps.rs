@@ -140,6 +140,12 @@ impl Steps {
         })
     }
 
+    /// The build failed while it read files of this side, or before any step.
+    pub(super) fn read_failed(&self, digest: Option<&str>) -> bool {
+        self.failed(digest)
+            .is_none_or(|step| is_load_step(step.name))
+    }
+
     /// The build went well and the push did not.
     pub(super) fn push_failed(&self) -> bool {
         self.failed(None)
@@ -286,6 +292,11 @@ pub(crate) fn is_dockerfile_step(name: &str) -> bool {
         .is_some_and(|(n, of)| n.parse::<u32>().is_ok() && of.parse::<u32>().is_ok());
     // `LINK COPY …` only joins what `COPY --link …` of the same number made.
     counted && !instruction.starts_with("FROM ") && !instruction.starts_with("LINK ")
+}
+
+/// `[internal] load build context`, `[context common] load from client` and the like: files of this side are read.
+fn is_load_step(name: &str) -> bool {
+    name.starts_with('[') && name.contains("] load ")
 }
 
 /// The builder's own step that makes and pushes the image.

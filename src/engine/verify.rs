@@ -27,6 +27,13 @@ pub(super) enum Unverified {
     Mismatch(String),
 }
 
+/// The digest of the image that a solve has exported, if it has exported one.
+pub(super) fn exported_digest(response: &HashMap<String, String>) -> Option<Digest> {
+    response
+        .get("containerimage.digest")
+        .and_then(|text| Digest::new(text).ok())
+}
+
 /// Reads the pushed image back, for the exporter's response to a solve: the tag stands on the digest that the builder named, and the image is what the profile
 /// and the platform ask for.
 pub(super) async fn verify(
@@ -35,10 +42,7 @@ pub(super) async fn verify(
     shared: &Shared,
 ) -> Result<RawManifest, Unverified> {
     let container = &planned.container;
-    let digest = response
-        .get("containerimage.digest")
-        .and_then(|text| Digest::new(text).ok());
-    let digest = digest.ok_or(Unverified::NoDigest)?;
+    let digest = exported_digest(response).ok_or(Unverified::NoDigest)?;
     let pushed = container.repository.tag(&planned.tag);
     let raw = shared
         .registry

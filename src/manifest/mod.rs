@@ -66,6 +66,11 @@ pub(crate) fn load(path: &Path, shown_as: &str) -> Loaded {
     load_text(&location)
 }
 
+/// A platform as users write it; the error says why it is none, and what would be right.
+pub(crate) fn platform(text: &str) -> Result<model::Platform, (String, Option<String>)> {
+    grammar::parse_platform(text).map_err(|refusal| (refusal.why, refusal.help))
+}
+
 /// The file, absolute, and its folder, absolute and canonical.
 fn placed(path: &Path) -> std::io::Result<(PathBuf, PathBuf)> {
     let absolute = std::path::absolute(path)?;

@@ -8,7 +8,9 @@ use crate::reference::Tag;
 /// What the sources are, as far as git and the CI's environment tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Sources {
-    /// `None`: not a git checkout.
+    /// The sources are a git checkout.
+    pub(crate) checkout: bool,
+    /// The commit that is checked out; `None` before the first one, and outside of git.
     pub(crate) commit: Option<String>,
     /// `None`: not known (a detached head).
     pub(crate) branch: Option<String>,
@@ -17,6 +19,19 @@ pub(crate) struct Sources {
     pub(crate) pull_request: Option<String>,
     /// Uncommitted files that the run would build from; the first few.
     pub(crate) uncommitted: Vec<String>,
+}
+
+impl Sources {
+    /// The commit, marked where the sources differ from it; `None` outside of git.
+    pub(crate) fn revision(&self) -> Option<String> {
+        let commit = self.commit.as_ref()?;
+        let mark = if self.uncommitted.is_empty() {
+            ""
+        } else {
+            "-dirty"
+        };
+        Some(format!("{commit}{mark}"))
+    }
 }
 
 /// What was asked on the command line.
@@ -93,7 +108,7 @@ fn by_branch(channels: &IndexMap<Tag, Branches>, sources: &Sources) -> Result<Ve
     let may_move = |branches: &Branches| match (branches, &sources.branch) {
         (Branches::Named(names), Some(branch)) => names.contains(branch),
         (Branches::Default, Some(branch)) => sources.default_branch.as_ref() == Some(branch),
-        (_, None) => sources.commit.is_none(),
+        (_, None) => !sources.checkout,
     };
     let moves = channels.iter().filter(|(_, branches)| may_move(branches));
     let moves: Vec<Tag> = moves.map(|(tag, _)| tag.clone()).collect();
@@ -106,6 +121,7 @@ fn by_branch(channels: &IndexMap<Tag, Branches>, sources: &Sources) -> Result<Ve
             let commit: String = commit.chars().take(12).collect();
             format!("commit {commit} is on no branch (detached head)")
         }
+        (None, None) if sources.checkout => "there is no commit yet".to_owned(),
         (None, None) => "the manifest has no channels".to_owned(),
     })
 }
@@ -116,6 +132,7 @@ mod tests {
 
     fn on(branch: &str) -> Sources {
         Sources {
+            checkout: true,
             commit: Some("0123456789abcdef".into()),
             branch: Some(branch.into()),
             default_branch: Some("main".into()),

@@ -46,8 +46,14 @@ fn codebuild(sources: &mut Sources, environment: &Environment) {
                 .map_or_else(|| event.to_owned(), |n| format!("#{n}")),
         );
     }
+    // A merged pull request is a commit of the branch that it was merged into.
+    let head = if event == "PULL_REQUEST_MERGED" {
+        "BASE_REF"
+    } else {
+        "HEAD_REF"
+    };
     let head = environment
-        .get("CODEBUILD_WEBHOOK_HEAD_REF")
+        .get(&format!("CODEBUILD_WEBHOOK_{head}"))
         .unwrap_or_default();
     if let Some(branch) = head
         .strip_prefix("refs/heads/")
@@ -114,5 +120,11 @@ mod tests {
             ("CODEBUILD_SOURCE_VERSION", "pr/7"),
         ];
         assert_eq!(build(&pull), (None, Some("#7".into())));
+        let merged = [
+            ("CODEBUILD_WEBHOOK_EVENT", "PULL_REQUEST_MERGED"),
+            ("CODEBUILD_WEBHOOK_HEAD_REF", "refs/heads/feature"),
+            ("CODEBUILD_WEBHOOK_BASE_REF", "refs/heads/main"),
+        ];
+        assert_eq!(build(&merged), (Some("main".into()), None));
     }
 }

@@ -2,4 +2,5 @@
 
 pub(crate) mod channel;
 pub(crate) mod ci;
+pub(crate) mod names;
 pub(crate) mod promote;

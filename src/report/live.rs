@@ -37,8 +37,8 @@ impl Live {
     pub(super) fn take(&mut self, event: &Event) {
         self.state.fold(event);
         match &event.kind {
-            EventKind::RunStarted { .. } | EventKind::Warning { .. } | EventKind::Interrupted => {
-                self.above.extend(self.plain.line(event))
+            EventKind::RunStarted { .. } | EventKind::Warning { .. } => {
+                self.above.extend(self.plain.line(event));
             }
             EventKind::ContainerFinished { container, .. } => {
                 let line = self.view().built(container);

@@ -3,6 +3,7 @@
 mod cells;
 pub(crate) mod failure;
 mod live;
+pub(crate) mod metadata;
 pub(crate) mod output;
 mod plain;
 pub(crate) mod plan;
@@ -99,7 +100,7 @@ impl Sinks {
             if self.progress == Progress::Json {
                 self.output.out(&line);
             }
-            self.to_file(&line, idle);
+            self.write_file(&line, idle);
         }
         let shown = match self.progress {
             Progress::Plain => true,
@@ -115,7 +116,7 @@ impl Sinks {
     }
 
     /// Readers of the file see what happened as soon as nothing more is waiting.
-    fn to_file(&mut self, line: &str, idle: bool) {
+    fn write_file(&mut self, line: &str, idle: bool) {
         let Some(file) = &mut self.file else { return };
         let written =
             writeln!(file, "{line}").and_then(|()| if idle { file.flush() } else { Ok(()) });

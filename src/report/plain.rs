@@ -44,12 +44,6 @@ impl Plain {
                     .map_or(String::new(), |name| format!("{name}: "));
                 return Some(format!("warning: {container}{message}"));
             }
-            EventKind::Interrupted => {
-                return Some(
-                    "interrupted: what runs is cancelled; once more, and skiff ends at once"
-                        .to_owned(),
-                );
-            }
             EventKind::ContainerStarted { container } => (container, "started".to_owned()),
             EventKind::StepStarted {
                 container,
@@ -83,6 +77,12 @@ impl Plain {
                 digest,
                 ..
             } => (container, format!("{tag} is {digest}")),
+            EventKind::CachesExporting { containers } => {
+                return Some(format!(
+                    "exporting the caches of {} for the next run",
+                    count(containers.len())
+                ));
+            }
             EventKind::CacheExported {
                 container,
                 reference,
@@ -207,6 +207,7 @@ mod tests {
                 release: "r1".into(),
                 builder: "docker engine".into(),
                 jobs: 2,
+                keep_going: false,
                 containers: vec![planned],
             },
             EventKind::ContainerStarted { container: train() },

@@ -1,5 +1,7 @@
 //! One row of the live view: pieces of text, cut at the terminal's width.
 
+use std::fmt::Write as _;
+
 use super::cells;
 use super::region::Line;
 
@@ -57,8 +59,7 @@ impl Row {
         let text = cells::cut(&cells::clean(text), self.rest());
         self.width += cells::width(&text);
         if self.color && style != Style::Plain && !text.is_empty() {
-            self.text
-                .push_str(&format!("\x1b[{}m{text}\x1b[0m", style.sgr()));
+            let _ = write!(self.text, "\x1b[{}m{text}\x1b[0m", style.sgr());
         } else {
             self.text.push_str(&text);
         }

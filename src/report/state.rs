@@ -21,7 +21,8 @@ const LAST_LINE: usize = 400;
 pub(super) struct RunState {
     pub(super) started: Option<Timestamp>,
     pub(super) containers: IndexMap<String, ContainerState>,
-    interrupted: bool,
+    keep_going: bool,
+    exporting: bool,
 }
 
 /// What the run as a whole is about.
@@ -34,8 +35,6 @@ pub(super) enum Phase {
     ExportingCaches,
     /// Something was not built: nothing more will be done.
     Ending,
-    /// Interrupted: what runs is cancelled.
-    Stopping,
 }
 
 #[derive(Debug, Default)]
@@ -146,7 +145,12 @@ pub(super) struct Activity<'a> {
 impl RunState {
     pub(super) fn fold(&mut self, event: &Event) {
         match &event.kind {
-            EventKind::RunStarted { containers, .. } => {
+            EventKind::RunStarted {
+                containers,
+                keep_going,
+                ..
+            } => {
+                self.keep_going = *keep_going;
                 self.started = Some(event.time);
                 self.containers = containers
                     .iter()
@@ -176,7 +180,7 @@ impl RunState {
                     state.fold(event);
                 }
             }
-            EventKind::Interrupted => self.interrupted = true,
+            EventKind::CachesExporting { .. } => self.exporting = true,
             EventKind::Warning {
                 container: None, ..
             }
@@ -187,12 +191,9 @@ impl RunState {
 
     pub(super) fn phase(&self) -> Phase {
         let counts = self.counts();
-        let exporting = |c: &ContainerState| c.cache != CacheExport::None;
-        if self.interrupted {
-            Phase::Stopping
-        } else if counts.waiting + counts.running > 0 {
+        if counts.waiting + counts.running > 0 {
             Phase::Building
-        } else if self.containers.values().any(exporting) {
+        } else if self.exporting {
             Phase::ExportingCaches
         } else if counts.built == counts.all {
             Phase::Releasing
@@ -236,6 +237,13 @@ impl RunState {
     pub(super) fn bytes(&self) -> Bytes {
         let all = self.containers.values().map(ContainerState::bytes);
         all.fold(Bytes::default(), Bytes::plus)
+    }
+
+    /// The container whose failure lets nothing new start.
+    pub(super) fn stopped_by(&self) -> Option<&str> {
+        let mut containers = self.containers.iter();
+        let failed = containers.find(|(_, c)| matches!(c.status, Status::Failed { .. }))?;
+        (!self.keep_going).then_some(failed.0.as_str())
     }
 
     /// The parents that a container still waits for. None: for its turn only.

@@ -74,7 +74,7 @@ impl View<'_> {
             _ => format!("built, {cached} of {total} steps cached"),
         };
         doing(&mut row, &[(Style::Plain, &text)], "", &layout);
-        self.time(&mut row, took, &layout);
+        time(&mut row, took, &layout);
         Some(row.line())
     }
 
@@ -122,9 +122,11 @@ impl View<'_> {
         if items.len() <= room {
             return items.iter().map(line).collect();
         }
-        let Some(shown) = room.checked_sub(1) else {
-            return vec![];
-        };
+        // The totals say how many there are.
+        if room < 2 {
+            return items[..room].iter().map(line).collect();
+        }
+        let shown = room - 1;
         let mut lines: Vec<_> = items[..shown].iter().map(line).collect();
         let mut row = self.row();
         row.push(
@@ -161,7 +163,7 @@ impl View<'_> {
             layout,
         );
         if let Some(since) = busy_since(container) {
-            self.time(&mut row, self.since(since), layout);
+            time(&mut row, self.since(since), layout);
         }
         row.line()
     }
@@ -177,7 +179,7 @@ impl View<'_> {
             steps(&mut row, Some(container.steps), layout);
             let what = step.as_deref().map_or(message.clone(), instruction);
             doing(&mut row, &[(Style::Bad, &what)], "", layout);
-            self.time(&mut row, *took, layout);
+            time(&mut row, *took, layout);
         }
         row.line()
     }
@@ -190,15 +192,26 @@ impl View<'_> {
 
     fn waits_for(&self, container: &ContainerState) -> String {
         let parents: Vec<_> = self.state.awaited(container).collect();
-        if parents.is_empty() {
-            "waits for its turn".to_owned()
-        } else {
-            format!("waits for {}", parents.join(", "))
+        match (self.state.stopped_by(), parents.as_slice()) {
+            (Some(failed), _) => format!("not started, as {failed} failed"),
+            (None, []) => "waits for its turn".to_owned(),
+            (None, parents) => format!("waits for {}", parents.join(", ")),
         }
     }
 
     /// All that wait on one line, by what they wait for.
     fn all_waiting(&self, waiting: &[(&String, &ContainerState)]) -> Line {
+        if let Some(failed) = self.state.stopped_by() {
+            let mut row = self.row();
+            row.push(
+                Style::Dim,
+                &format!(
+                    "{WAITING} {} not started, as {failed} failed",
+                    waiting.len()
+                ),
+            );
+            return row.line();
+        }
         let mut groups: BTreeMap<String, usize> = BTreeMap::new();
         for (_, container) in waiting {
             let parents: Vec<_> = self.state.awaited(container).collect();
@@ -232,7 +245,6 @@ impl View<'_> {
             Phase::ExportingCaches if counts.built == counts.all => "all pushed, exporting caches",
             Phase::ExportingCaches => "exporting caches",
             Phase::Ending => "ending",
-            Phase::Stopping => "stopping",
         };
         let progress = match self.state.phase() {
             Phase::ExportingCaches => format!("{phase} {}/{}", counts.exported, counts.built),
@@ -327,12 +339,6 @@ impl View<'_> {
         row
     }
 
-    fn time(&self, row: &mut Row, took: f64, layout: &Layout) {
-        if layout.time {
-            row.right(Style::Dim, &seconds(took));
-        }
-    }
-
     fn since(&self, time: Timestamp) -> f64 {
         self.now.duration_since(time).as_secs_f64().max(0.0)
     }
@@ -404,6 +410,12 @@ fn steps(row: &mut Row, counts: Option<StepCounts>, layout: &Layout) {
     }
 }
 
+fn time(row: &mut Row, took: f64, layout: &Layout) {
+    if layout.time {
+        row.right(Style::Dim, &seconds(took));
+    }
+}
+
 fn step_text(
     StepCounts {
         done,
@@ -436,7 +448,12 @@ fn doing(row: &mut Row, texts: &[(Style, &str)], bytes: &str, layout: &Layout) {
         .skip(1)
         .map(|(_, text)| cells::width(text))
         .sum();
-    let mut limit = left - others.min(left * 2 / 5);
+    let share = left * 2 / 5;
+    let mut limit = if others.min(share) < LEAST.min(others) {
+        left
+    } else {
+        left - others.min(share)
+    };
     for (style, text) in texts {
         let text = cells::cut(&cells::clean(text), limit);
         let width = cells::width(&text);

@@ -141,7 +141,18 @@ fn args_target_labels_named_contexts_and_tags_reach_the_image() {
     workspace.deploy(&["--release", "r1"]);
     let repository = workspace.repository("etl");
     assert_eq!(tags(&repository), ["buildcache", "latest", "r1", "v-etl"]);
-    assert_eq!(config(&repository, "r1")["config"]["Labels"]["team"], "ml");
+    let labels = &config(&repository, "r1")["config"]["Labels"];
+    assert_eq!(labels["team"], "ml");
+    assert_eq!(
+        labels["skiff.repository"],
+        format!("{}/{repository}", stack::registry())
+    );
+    assert_eq!(
+        labels["org.opencontainers.image.revision"]
+            .as_str()
+            .map(str::len),
+        Some(40)
+    );
     let image = format!("{}/{repository}:r1", stack::registry());
     let read = stack::docker(&[
         "run", "--rm", "--pull", "always", &image, "cat", "/who", "/lib.py",
@@ -204,7 +215,9 @@ fn a_file_rewritten_with_the_same_size_and_time_is_sent_again() {
 
 #[test]
 fn events_are_one_json_object_a_line_from_start_to_end() {
-    let workspace = Workspace::with(&[("etl", "FROM BUSYBOX\nRUN echo hello-from-run\n")]);
+    // Never the same: an engine that has run it does not run it again.
+    let hello = format!("hello-{}", fastrand::u64(..));
+    let workspace = Workspace::with(&[("etl", &format!("FROM BUSYBOX\nRUN echo {hello}\n"))]);
     let ended = workspace.deploy(&[
         "--progress",
         "json",
@@ -224,12 +237,121 @@ fn events_are_one_json_object_a_line_from_start_to_end() {
     let log = events.iter().filter(|event| event["event"] == "step_log");
     assert!(
         log.map(|event| event["line"].as_str().unwrap())
-            .any(|line| line == "hello-from-run"),
+            .any(|line| line == hello),
         "{file}"
     );
     let last = events.last().unwrap();
     assert_eq!(
         (last["event"].as_str(), last["exit_code"].as_u64()),
         (Some("run_finished"), Some(0))
+    );
+}
+
+#[test]
+fn the_metadata_file_tells_of_every_container() {
+    let workspace = chain();
+    workspace.write("containers/train/main.py", "print()");
+    workspace.commit();
+    workspace.deploy(&[
+        "train",
+        "--release",
+        "r1",
+        "--metadata-file",
+        "out.json",
+        "--tag",
+        "v7",
+    ]);
+    let text = std::fs::read_to_string(workspace.root().join("out.json")).unwrap();
+    let metadata: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let train = &metadata["train"];
+    let digest = train["containerimage.digest"].as_str().unwrap();
+    let repository = format!("{}/{}", stack::registry(), workspace.repository("train"));
+    assert_eq!(train["image"], format!("{repository}@{digest}"));
+    assert_eq!(train["tags"], serde_json::json!(["r1", "v7"]));
+    assert_eq!(train["channels"], serde_json::json!(["latest"]));
+    assert_eq!(
+        (train["status"].as_str(), train["release"].as_str()),
+        (Some("built"), Some("r1"))
+    );
+    assert_eq!(metadata["base"]["release"], serde_json::Value::Null);
+    assert!(manifest(&workspace.repository("train"), digest).is_some());
+}
+
+#[test]
+fn a_release_name_is_used_for_one_content_only() {
+    let workspace = Workspace::with(&[
+        ("etl", "FROM BUSYBOX\nCOPY . /src\n"),
+        ("other", "FROM BUSYBOX\n"),
+    ]);
+    workspace.deploy(&["etl", "--release", "r1"]);
+    let first = layers(&workspace.repository("etl"), "r1");
+    workspace.deploy(&["--release", "r1"]);
+    workspace.write("containers/etl/more.py", "1");
+    workspace.commit();
+    let ended = workspace.run(&["deploy", "--release", "r1"]);
+    assert_eq!(ended.code, 2, "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("`etl` has `r1` already, built from commit"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(layers(&workspace.repository("etl"), "r1"), first);
+    assert_eq!(layers(&workspace.repository("etl"), "latest"), first);
+}
+
+#[test]
+fn without_push_nothing_reaches_the_registry_and_parents_still_reach_their_children() {
+    let workspace = chain();
+    workspace.write("containers/train/main.py", "print()");
+    workspace.commit();
+    let ended = workspace.deploy(&["train", "--no-push", "--load", "--release", "r1"]);
+    assert!(
+        ended.stdout.contains("nothing was pushed"),
+        "{}",
+        ended.stdout
+    );
+    for name in ["base", "train"] {
+        assert!(tags(&workspace.repository(name)).is_empty());
+    }
+    let image = |name: &str, tag: &str| {
+        format!("{}/{}:{tag}", stack::registry(), workspace.repository(name))
+    };
+    let size = stack::docker(&[
+        "run",
+        "--rm",
+        "--pull",
+        "never",
+        &image("train", "r1"),
+        "wc",
+        "-c",
+        "/noise",
+    ]);
+    assert_eq!(size.trim(), "1000 /noise");
+    stack::docker(&[
+        "rmi",
+        "-f",
+        &image("train", "r1"),
+        &image("base", "unreleased-r1"),
+    ]);
+    let ended = workspace.deploy(&["train", "--no-push", "--release", "r2"]);
+    assert!(ended.stdout.contains("built"), "{}", ended.stdout);
+    stack::docker(&["rmi", "-f", &image("base", "unreleased-r2")]);
+}
+
+#[test]
+fn load_keeps_the_image_that_is_pushed() {
+    let workspace = Workspace::with(&[("etl", "FROM BUSYBOX\nRUN echo loaded > /x\n")]);
+    workspace.deploy(&["--load", "--release", "r1"]);
+    let image = format!("{}/{}:r1", stack::registry(), workspace.repository("etl"));
+    assert_eq!(
+        stack::docker(&["run", "--rm", "--pull", "never", &image, "cat", "/x"]),
+        "loaded\n"
+    );
+    stack::docker(&["rmi", "-f", &image]);
+    assert_eq!(
+        tags(&workspace.repository("etl")),
+        ["buildcache", "latest", "r1"]
     );
 }

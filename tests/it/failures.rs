@@ -156,7 +156,7 @@ fn one_failure_moves_no_channel_of_the_set_and_starts_nothing_new() {
         ("good", "FROM BUSYBOX\nRUN echo > /x\n"),
     ]);
     let result = workspace.run(&["deploy", "--jobs", "2", "--release", "r1"]);
-    fails(&result, 1, &["not built because bad failed"]);
+    fails(&result, 1, &["bad, which it needs, failed"]);
     assert!(!tags(&workspace.repository("good")).contains(&"latest".to_owned()));
     assert!(tags(&workspace.repository("child")).is_empty());
 }
@@ -215,12 +215,16 @@ fn a_registry_that_recovers_is_tried_again_without_rebuilding() {
             answer: Answer::Status(503),
         },
     ]);
-    let workspace = one("FROM BUSYBOX\nRUN head -c 9000 /dev/urandom > /x && echo built-once\n");
+    // Never the same: an engine that has run it does not run it again.
+    let once = format!("built-once-{}", fastrand::u64(..));
+    let workspace = one(&format!(
+        "FROM BUSYBOX\nRUN head -c 9000 /dev/urandom > /x && echo {once}\n"
+    ));
     workspace.manifest_for(&gate.host(), "");
     workspace.commit();
     let ended = workspace.deploy(&["--release", "r1"]);
     assert_eq!(
-        ended.stderr.matches("| built-once").count(),
+        ended.stderr.matches(&format!("| {once}")).count(),
         1,
         "{}",
         ended.stderr
@@ -277,4 +281,97 @@ fn a_build_that_takes_longer_than_its_timeout() {
     workspace.manifest("[containers.etl]\ntimeout = \"3s\"\n");
     workspace.commit();
     fails(&workspace.run(&["deploy"]), 1, &["timeout"]);
+}
+
+#[test]
+fn keep_going_builds_what_does_not_need_the_one_that_failed() {
+    let workspace = Workspace::with(&[
+        ("bad", "FROM BUSYBOX\nRUN exit 1\n"),
+        ("child", "FROM bad\n"),
+        ("good", "FROM BUSYBOX\nRUN sleep 1\n"),
+        ("late", "FROM good\n"),
+    ]);
+    let result = workspace.run(&["deploy", "--keep-going", "--release", "r1"]);
+    fails(
+        &result,
+        1,
+        &[
+            "not built because bad, which it needs, failed",
+            "2 of 4 built",
+        ],
+    );
+    assert_eq!(tags(&workspace.repository("good")), ["buildcache", "r1"]);
+    assert_eq!(tags(&workspace.repository("late")), ["r1"]);
+    assert!(tags(&workspace.repository("child")).is_empty());
+}
+
+#[test]
+fn a_name_that_moves_is_no_release_and_no_tag() {
+    let workspace = one("FROM BUSYBOX\n");
+    fails(
+        &workspace.run(&["build", "--release", "latest"]),
+        2,
+        &["`latest`, is a channel"],
+    );
+    fails(
+        &workspace.run(&["build", "--release", "buildcache"]),
+        2,
+        &["is the tag of a cache"],
+    );
+    fails(
+        &workspace.run(&["deploy", "--tag", "key-1"]),
+        2,
+        &["skiff's own tags"],
+    );
+    fails(
+        &workspace.run(&["deploy", "--channel", "buildcache"]),
+        2,
+        &["is the tag of a cache"],
+    );
+    workspace
+        .manifest("[containers.etl]\ntags = [\"{branch}\"]\n[channels]\nstable = [\"main\"]\n");
+    workspace.git(&["checkout", "--quiet", "-b", "stable"]);
+    fails(
+        &workspace.run(&["build"]),
+        2,
+        &["`stable`, is a channel", "{branch}"],
+    );
+    assert!(tags(&workspace.repository("etl")).is_empty());
+}
+
+#[test]
+fn the_excerpt_holds_all_lines_of_an_instruction() {
+    let workspace = one("FROM BUSYBOX\nRUN echo a && \\\n    echo b && \\\n    exit 4\n");
+    fails(
+        &workspace.run(&["deploy"]),
+        1,
+        &["2 | / RUN echo a", "4 | |     exit 4", "exit code: 4"],
+    );
+}
+
+#[test]
+fn a_container_fails_for_its_own_reasons_only() {
+    let workspace = Workspace::with(&[
+        ("good", "FROM BUSYBOX\nCOPY ok /ok\nRUN sleep 2\n"),
+        ("wrong-target", "FROM BUSYBOX AS a\n"),
+    ]);
+    workspace.write("containers/good/ok", "");
+    workspace.write("containers/good/all.Dockerfile", "FROM scratch\nCOPY . /\n");
+    // What reads the whole context meets a file that cannot be sent.
+    let odd = std::os::unix::ffi::OsStringExt::from_vec(vec![b'x', 0xff]);
+    let odd: std::ffi::OsString = odd;
+    std::fs::write(workspace.root().join("containers/good").join(odd), "").unwrap();
+    workspace.manifest(
+        "[containers.bad]\ncontext = \"containers/good\"\ndockerfile = \"all.Dockerfile\"\n\
+         [containers.wrong-target]\ntarget = \"b\"\n",
+    );
+    workspace.commit();
+    let ended = workspace.run(&["deploy", "good", "bad", "--jobs", "2", "--release", "r1"]);
+    fails(&ended, 1, &["bad: name is not UTF-8", "1 of 2 built"]);
+    assert!(tags(&workspace.repository("good")).contains(&"r1".to_owned()));
+    fails(
+        &workspace.run(&["deploy", "wrong-target"]),
+        2,
+        &["has no stage `b`"],
+    );
 }

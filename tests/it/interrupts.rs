@@ -114,6 +114,31 @@ fn ctrl_c_after_the_release_only_ends_the_cache_export() {
 }
 
 #[test]
+fn ctrl_c_is_heard_while_the_registry_does_not_answer() {
+    let stall = Rule {
+        method: "HEAD",
+        path: "/manifests/",
+        from: 1,
+        times: u64::MAX,
+        answer: Answer::Stall,
+    };
+    let gate = Gate::start(&[stall]);
+    let workspace = Workspace::with(&[("etl", "FROM BUSYBOX\n")]);
+    workspace.manifest_for(&gate.host(), "");
+    workspace.commit();
+    let skiff = workspace.start(&["deploy"]);
+    until("the registry is asked", || !gate.seen().is_empty());
+    let ended = signalled(skiff, "INT");
+    assert_eq!(ended.code, 130, "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("interrupted before anything was built"),
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn a_tree_that_changes_while_it_is_sent_fails_and_names_the_file() {
     let workspace = Workspace::with(&[("etl", "FROM BUSYBOX\nCOPY . /src\n")]);
     for n in 0..200 {

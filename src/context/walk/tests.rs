@@ -292,7 +292,7 @@ fn unreadable_things_are_named_unless_excluded() {
 #[test]
 fn known_ids_spare_the_read() {
     let root = tree(&["a", "b"]);
-    let known = |entry: &Entry| (entry.path == "a").then_some(BlobId([9; 20]));
+    let known = |entry: &Entry, _: &Metadata| (entry.path == "a").then_some(BlobId([9; 20]));
     let mut ids = Vec::new();
     walk(
         root.path(),

@@ -21,6 +21,7 @@ impl Told {
             release: "r1".into(),
             builder: "docker engine".into(),
             jobs: 2,
+            keep_going: false,
             containers: containers
                 .iter()
                 .map(|(name, parents)| PlannedContainer {
@@ -137,6 +138,7 @@ fn a_container_goes_from_waiting_to_built() {
         container: container.into(),
         reference: String::new(),
     };
+    told.tell(EventKind::CachesExporting { containers: vec![] });
     told.tell(export("base"));
     told.tell(export("train"));
     assert_eq!(phase(&told), Phase::ExportingCaches);
