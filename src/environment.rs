@@ -49,6 +49,11 @@ impl Environment {
             .or_else(|| Some(PathBuf::from(self.get("HOME")?).join(".docker")))
     }
 
+    /// stderr is a terminal on which lines can be written again.
+    pub(crate) fn can_redraw(&self) -> bool {
+        self.stderr_is_terminal && self.get("TERM").is_some_and(|term| term != "dumb")
+    }
+
     /// Coloured output: `--color`, then `NO_COLOR` (no-color.org), then whether stderr is a terminal.
     pub(crate) fn color(&self, asked: Option<bool>) -> bool {
         let terminal = self.stderr_is_terminal && self.get("TERM") != Some("dumb");

@@ -32,6 +32,7 @@ pub(crate) struct Progress {
     pub(crate) current: u64,
     /// 0: not known.
     pub(crate) total: u64,
+    pub(crate) done: bool,
 }
 
 /// A piece of a vertex's output: any bytes, cut anywhere.
@@ -77,6 +78,7 @@ impl From<proto::VertexStatus> for Progress {
             item: status.id,
             current: status.current.try_into().unwrap_or_default(),
             total: status.total.try_into().unwrap_or_default(),
+            done: status.completed.is_some(),
         }
     }
 }

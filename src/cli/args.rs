@@ -48,8 +48,10 @@ pub(crate) struct Global {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressArg {
-    /// What fits the output: plain, for now
+    /// tty where stderr is a terminal that can, else plain
     Auto,
+    /// What is done now, redrawn in place; needs a terminal
+    Tty,
     /// A line for everything that happens, on stderr
     Plain,
     /// Every event as a JSON object a line, on stdout

@@ -26,7 +26,7 @@ use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
 use crate::release::channel::{self, Sources};
 use crate::release::{ci, names};
-use crate::report::output::Output;
+use crate::report::output::{self, Output};
 use crate::report::{self, Progress, failure, metadata, summary};
 
 /// Runs the command to its exit code; errors are those found before anything was done.
@@ -254,7 +254,10 @@ fn conclude(outcome: &RunOutcome, plan: &Plan, invocation: &Invocation, output: 
         }
     }
     if invocation.progress != Progress::Json {
-        let (rows, footer) = (summary::rows(outcome), summary::footer(outcome, plan));
+        let (rows, footer) = (
+            summary::rows(outcome, output::stdout_columns()),
+            summary::footer(outcome, plan),
+        );
         output.out(&format!("\n{rows}\n\n{footer}"));
     }
 }

@@ -13,7 +13,7 @@ use self::args::{Cli, Command};
 use self::request::{DeployRequest, Invocation};
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::report::output::{self, Output};
+use crate::report::output::Output;
 
 /// Runs what the arguments say. Everything is printed; the code is all that is left to return.
 pub(crate) async fn run(arguments: Vec<std::ffi::OsString>, environment: Environment) -> ExitCode {
@@ -25,17 +25,23 @@ pub(crate) async fn run(arguments: Vec<std::ffi::OsString>, environment: Environ
             return ExitCode::from(u8::try_from(text.exit_code()).unwrap_or(2));
         }
     };
-    let invocation = Invocation::new(&cli.global, &environment);
-    log(invocation.verbose);
-    let output = Output::new(invocation.color);
-    let result = match cli.command {
-        Command::Deploy(args) => deploy(args, true, &invocation, &environment, &output).await,
-        Command::Build(args) => deploy(args, false, &invocation, &environment, &output).await,
-    };
+    let verbose = cli.global.verbose;
+    let output = Output::new(request::color(cli.global.color, &environment));
+    tell_panics(output.clone());
+    log(verbose, &output);
+    let result = dispatch(cli, &environment, &output).await;
     result.unwrap_or_else(|error| {
-        output.err(&error.render(output.color, invocation.verbose > 0));
+        output.err(&error.render(output.color, verbose > 0));
         error.exit_code()
     })
+}
+
+async fn dispatch(cli: Cli, environment: &Environment, output: &Output) -> Result<ExitCode, Error> {
+    let invocation = Invocation::new(&cli.global, environment)?;
+    match cli.command {
+        Command::Deploy(args) => deploy(args, true, &invocation, environment, output).await,
+        Command::Build(args) => deploy(args, false, &invocation, environment, output).await,
+    }
 }
 
 async fn deploy(
@@ -49,15 +55,27 @@ async fn deploy(
     deploy::run(request, invocation, environment, output).await
 }
 
+/// A panic is a defect of skiff; what is said of it must not stand in the live region, where the next frame overwrites
+/// it.
+fn tell_panics(output: Output) {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        output.make_way();
+        tell(panic);
+    }));
+}
+
 /// skiff's own log, for its developers: `-v` raises skiff's targets only.
-fn log(verbose: u8) {
+fn log(verbose: u8, output: &Output) {
     let level = match verbose {
         0 => return,
         1 => "skiff=debug",
         _ => "skiff=trace",
     };
+    let output = output.clone();
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level))
-        .with_writer(output::tracing_writer)
+        .with_ansi(output.color)
+        .with_writer(move || output.tracing_writer())
         .init();
 }

@@ -28,8 +28,6 @@ pub(crate) struct Invocation {
     pub(crate) manifest: Option<PathBuf>,
     pub(crate) progress: Progress,
     pub(crate) events: Option<PathBuf>,
-    pub(crate) verbose: u8,
-    pub(crate) color: bool,
 }
 
 #[derive(Debug)]
@@ -48,30 +46,47 @@ pub(crate) struct DeployRequest {
 }
 
 impl Invocation {
-    pub(crate) fn new(global: &Global, environment: &Environment) -> Self {
-        let color = match global.color {
-            ColorArg::Auto => None,
-            ColorArg::Always => Some(true),
-            ColorArg::Never => Some(false),
-        };
-        Self {
+    pub(crate) fn new(global: &Global, environment: &Environment) -> Result<Self, Diagnostic> {
+        Ok(Self {
             manifest: global
                 .file
                 .as_ref()
                 .map(|path| environment.directory.join(path)),
-            progress: match global.progress {
-                ProgressArg::Auto | ProgressArg::Plain => Progress::Plain,
-                ProgressArg::Json => Progress::Json,
-                ProgressArg::Quiet => Progress::Quiet,
-            },
+            progress: progress(global.progress, environment)?,
             events: global
                 .events
                 .as_ref()
                 .map(|path| environment.directory.join(path)),
-            verbose: global.verbose,
-            color: environment.color(color),
-        }
+        })
     }
+}
+
+/// Whether diagnostics and summaries are coloured.
+pub(crate) fn color(asked: ColorArg, environment: &Environment) -> bool {
+    environment.color(match asked {
+        ColorArg::Auto => None,
+        ColorArg::Always => Some(true),
+        ColorArg::Never => Some(false),
+    })
+}
+
+fn progress(asked: ProgressArg, environment: &Environment) -> Result<Progress, Diagnostic> {
+    Ok(match asked {
+        ProgressArg::Auto if environment.can_redraw() => Progress::Terminal,
+        ProgressArg::Tty if !environment.can_redraw() => {
+            let why = if environment.stderr_is_terminal {
+                "TERM says that this one cannot redraw"
+            } else {
+                "stderr is none"
+            };
+            let error = Diagnostic::error(format!("`--progress tty` needs a terminal, and {why}"));
+            return Err(error.help("use `--progress auto`, which falls back to `plain`"));
+        }
+        ProgressArg::Tty => Progress::Terminal,
+        ProgressArg::Auto | ProgressArg::Plain => Progress::Plain,
+        ProgressArg::Json => Progress::Json,
+        ProgressArg::Quiet => Progress::Quiet,
+    })
 }
 
 impl DeployRequest {
@@ -167,4 +182,41 @@ fn release(flag: Option<&str>, environment: &Environment) -> Result<Tag, Diagnos
         Diagnostic::error(format!("{source}: {error}"))
             .help("give a name that is a tag, such as 20260131-120000")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// stderr and `TERM` as given.
+    fn environment(terminal: bool, term: Option<&str>) -> Environment {
+        let term = term.map(|term| ("TERM".to_owned(), term.to_owned()));
+        Environment {
+            variables: term.into_iter().collect(),
+            directory: PathBuf::new(),
+            stdout_is_terminal: false,
+            stderr_is_terminal: terminal,
+        }
+    }
+
+    #[test]
+    fn the_live_view_is_for_terminals_that_can_redraw() {
+        let auto = |terminal, term| {
+            progress(ProgressArg::Auto, &environment(terminal, term)).map_err(|error| error.title)
+        };
+        assert_eq!(auto(true, Some("xterm")), Ok(Progress::Terminal));
+        assert_eq!(auto(true, Some("dumb")), Ok(Progress::Plain));
+        assert_eq!(auto(true, None), Ok(Progress::Plain));
+        assert_eq!(auto(false, Some("xterm")), Ok(Progress::Plain));
+    }
+
+    #[test]
+    fn a_live_view_that_is_asked_for_and_cannot_be_is_an_error() {
+        let asked = |terminal, term| {
+            progress(ProgressArg::Tty, &environment(terminal, term)).map_err(|error| error.title)
+        };
+        assert_eq!(asked(true, Some("xterm")), Ok(Progress::Terminal));
+        insta::assert_snapshot!(asked(false, Some("xterm")).unwrap_err(), @"`--progress tty` needs a terminal, and stderr is none");
+        insta::assert_snapshot!(asked(true, Some("dumb")).unwrap_err(), @"`--progress tty` needs a terminal, and TERM says that this one cannot redraw");
+    }
 }

@@ -58,6 +58,11 @@ pub(super) async fn export(
         .cache_repository
         .tag(&container.cache_tag)
         .to_string();
+    let exporting = EventKind::CacheExportStarted {
+        container: container.name.clone(),
+        reference: reference.clone(),
+    };
+    shared.events.send(exporting).await;
     let work = solve_for_cache(planned, built, &reference, files, shared, cancel);
     let result = tokio::time::timeout(LIMIT, work).await;
     let why = match result {

@@ -55,7 +55,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         output: plan.output,
         root: tools.root,
     });
-    announce(&plan, &shared, tools.jobs).await;
+    announce(&plan, &shared, tools.jobs, tools.keep_going).await;
     let mut dispatcher = Dispatcher {
         queue: ReadyQueue::new(
             plan.containers
@@ -119,7 +119,7 @@ fn exports_caches(cache: &Cache, plan: &Plan) -> bool {
         && plan.output.push
 }
 
-async fn announce(plan: &Plan, shared: &Shared, jobs: usize) {
+async fn announce(plan: &Plan, shared: &Shared, jobs: usize, keep_going: bool) {
     let containers = plan
         .containers
         .iter()
@@ -135,6 +135,7 @@ async fn announce(plan: &Plan, shared: &Shared, jobs: usize) {
         release: plan.release.to_string(),
         builder: shared.builder.description.clone(),
         jobs,
+        keep_going,
         containers: containers.collect(),
     };
     shared.events.send(started).await;

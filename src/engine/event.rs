@@ -55,6 +55,8 @@ pub enum EventKind {
         release: String,
         builder: String,
         jobs: usize,
+        /// Whether containers still start after one has failed.
+        keep_going: bool,
         containers: Vec<PlannedContainer>,
     },
     /// Something the user should know that stops nothing.
@@ -69,15 +71,20 @@ pub enum EventKind {
         container: String,
         step: u32,
         name: String,
+        /// Steps of the container's Dockerfile that the builder has named by now, cached ones too.
+        known: u32,
     },
     /// Progress inside a step (a layer pulled or pushed, the context sent). `total` is 0 when it is not known; both
-    /// are bytes.
+    /// are bytes; items that count nothing (a layer extracted) have 0 of both. A layer is pulled when a step needs it,
+    /// which may be after the `FROM` that named it has finished.
     StepProgress {
         container: String,
         step: u32,
         item: String,
         current: u64,
         total: u64,
+        /// The item has ended.
+        done: bool,
     },
     StepLog {
         container: String,
@@ -120,6 +127,11 @@ pub enum EventKind {
     /// The release is over; what follows is for the next run.
     CachesExporting {
         containers: Vec<String>,
+    },
+    /// Followed by `cache_exported`, or by a warning about this container.
+    CacheExportStarted {
+        container: String,
+        reference: String,
     },
     CacheExported {
         container: String,

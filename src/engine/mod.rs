@@ -13,5 +13,5 @@ mod log_lines;
 pub mod outcome;
 mod scheduler;
 mod solve_request;
-mod steps;
+pub(crate) mod steps;
 mod verify;

@@ -58,6 +58,13 @@ impl Steps {
                 ended.push(end);
             }
         }
+        // Known only now: one update names many.
+        let (_, count) = self.counts();
+        for event in &mut events {
+            if let EventKind::StepStarted { known, .. } = event {
+                *known = count;
+            }
+        }
         for progress in update.progress {
             if let Some((step, _)) = self.find(&progress.vertex) {
                 events.push(EventKind::StepProgress {
@@ -66,6 +73,7 @@ impl Steps {
                     item: progress.item,
                     current: progress.current,
                     total: progress.total,
+                    done: progress.done,
                 });
             }
         }
@@ -168,6 +176,7 @@ impl Steps {
                 container: self.container.clone(),
                 step: number,
                 name: step.name.clone(),
+                known: 0,
             });
         }
         match (vertex.started, vertex.completed) {
@@ -270,7 +279,7 @@ fn number(index: usize) -> u32 {
 
 /// `[2/5] RUN …` or `[stage 2/5] RUN …`: an instruction that does something, in contrast to `[internal] …`,
 /// `exporting …` and the like, and to `[1/5] FROM …`, which is never cached nor run.
-pub(super) fn is_dockerfile_step(name: &str) -> bool {
+pub(crate) fn is_dockerfile_step(name: &str) -> bool {
     let Some((inside, instruction)) = name
         .strip_prefix('[')
         .and_then(|rest| rest.split_once("] "))
@@ -291,7 +300,7 @@ fn is_load_step(name: &str) -> bool {
 }
 
 /// The builder's own step that makes and pushes the image.
-pub(super) fn is_export_step(name: &str) -> bool {
+pub(crate) fn is_export_step(name: &str) -> bool {
     name.starts_with("exporting to ")
 }
 
@@ -349,7 +358,7 @@ mod tests {
         insta::assert_snapshot!(
             told.iter().map(|event| serde_json::to_string(event).unwrap()).collect::<Vec<_>>().join("\n"),
             @r#"
-        {"event":"step_started","container":"train","step":2,"name":"[2/3] RUN make"}
+        {"event":"step_started","container":"train","step":2,"name":"[2/3] RUN make","known":1}
         {"event":"step_log","container":"train","step":2,"stream":"stderr","line":"no rule"}
         {"event":"step_log","container":"train","step":2,"stream":"stderr","line":"to make"}
         {"event":"step_finished","container":"train","step":2,"name":"[2/3] RUN make","cached":false,"seconds":1.5,"error":"exit code: 2"}

@@ -49,6 +49,7 @@ impl Plain {
                 container,
                 step,
                 name,
+                ..
             } if is_instruction(name) => (container, format!("#{step} {}", one_line(name))),
             EventKind::StepLog {
                 container,
@@ -92,6 +93,7 @@ impl Plain {
             ),
             EventKind::StepStarted { .. }
             | EventKind::StepProgress { .. }
+            | EventKind::CacheExportStarted { .. }
             | EventKind::RunFinished { .. } => return None,
         };
         let since = self.started.map_or(0.0, |started| {
@@ -205,6 +207,7 @@ mod tests {
                 release: "r1".into(),
                 builder: "docker engine".into(),
                 jobs: 2,
+                keep_going: false,
                 containers: vec![planned],
             },
             EventKind::ContainerStarted { container: train() },
@@ -213,6 +216,7 @@ mod tests {
                 container: train(),
                 step: 2,
                 name: "[1/2] RUN make\nmore".into(),
+                known: 2,
             },
             EventKind::StepLog {
                 container: train(),

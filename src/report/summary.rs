@@ -1,11 +1,12 @@
 //! The end of a run: a table of what stands where, and what to do next.
 
-use super::output::{seconds, table};
+use super::output::{seconds, table, table_within};
 use crate::engine::outcome::{ContainerStatus, Promotion, RunOutcome};
 use crate::plan::Plan;
 
-/// The table, one row a container.
-pub(crate) fn rows(outcome: &RunOutcome) -> String {
+/// The table, one row a container. On a terminal of so many columns it loses tags rather than its shape.
+pub(crate) fn rows(outcome: &RunOutcome, columns: Option<usize>) -> String {
+    const TAGS: usize = 3;
     let header = ["CONTAINER", "STATUS", "DIGEST", "TAGS", "CACHED", "TIME"]
         .map(str::to_owned)
         .to_vec();
@@ -37,7 +38,10 @@ pub(crate) fn rows(outcome: &RunOutcome) -> String {
     let rows: Vec<_> = std::iter::once(header)
         .chain(outcome.containers.iter().map(row))
         .collect();
-    table(&rows)
+    match columns {
+        Some(columns) => table_within(rows, columns, TAGS),
+        None => table(&rows),
+    }
 }
 
 /// The last lines: what stands where, whether a retry is safe, the next command.
