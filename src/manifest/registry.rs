@@ -144,7 +144,7 @@ fn problems(view: View<'_>, source: &Arc<SourceText>) -> Vec<Diagnostic> {
 
 impl EcrSettings {
     /// The registry's host, when account and region are both given (Amazon ECR user guide, "Private registries").
-    fn host(&self) -> Option<RegistryHost> {
+    pub(crate) fn host(&self) -> Option<RegistryHost> {
         let (account, region) = (self.account.as_ref()?, self.region.as_ref()?);
         let domain = if region.starts_with("cn-") {
             "amazonaws.com.cn"

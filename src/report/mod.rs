@@ -25,7 +25,7 @@ pub(crate) enum Progress {
     Plain,
     /// Every event as a JSON object a line, on stdout.
     Json,
-    /// Nothing but warnings.
+    /// Nothing but warnings, and what was made in the registry beside images.
     Quiet,
 }
 
@@ -60,7 +60,10 @@ pub(crate) fn spawn(
             }
             let shown = match progress {
                 Progress::Plain => true,
-                Progress::Quiet => matches!(event.kind, EventKind::Warning { .. }),
+                Progress::Quiet => matches!(
+                    event.kind,
+                    EventKind::Warning { .. } | EventKind::RepositoryCreated { .. }
+                ),
                 Progress::Json => false,
             };
             if let Some(line) = plain.line(&event).filter(|_| shown) {
