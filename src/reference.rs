@@ -417,7 +417,10 @@ mod tests {
         for (host, ecr) in [
             ("123456789012.dkr.ecr.us-east-1.amazonaws.com", true),
             ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", true),
-            ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", true),
+            (
+                "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+                true,
+            ),
             ("123456789012.dkr-ecr.us-east-1.on.aws", true),
             ("public.ecr.aws", false),
             ("dkr.ecr.us-east-1.amazonaws.com", false),

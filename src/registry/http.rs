@@ -195,9 +195,7 @@ impl Transport {
                         remedy: None,
                     }
                 }
-                StatusCode::UNAUTHORIZED if own => {
-                    host.auth.unauthorized(tried, refusal)
-                }
+                StatusCode::UNAUTHORIZED if own => host.auth.unauthorized(tried, refusal),
                 StatusCode::FORBIDDEN if own => Problem::Denied {
                     tried,
                     remedy: (writes && request.repository.host.is_ecr()).then_some(ECR_DENIAL),
@@ -317,8 +315,7 @@ impl Request<'_> {
 }
 
 /// What ECR may mean by a 403 to a push.
-const ECR_DENIAL: &str =
-    "the principal needs ecr:PutImage on the repository, and the repository room for another image (a quota)";
+const ECR_DENIAL: &str = "the principal needs ecr:PutImage on the repository, and the repository room for another image (a quota)";
 
 fn is_denial(offered: &[Challenge], refusal: &Refusal) -> bool {
     let insufficient = |challenge: &Challenge| matches!(challenge, Challenge::Bearer { error: Some(error), .. } if error == "insufficient_scope");

@@ -37,7 +37,8 @@ impl Pace {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = (*turn).max(now);
         *turn = mine + self.interval;
-        mine.saturating_duration_since(now).saturating_sub(self.ahead)
+        mine.saturating_duration_since(now)
+            .saturating_sub(self.ahead)
     }
 }
 

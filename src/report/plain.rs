@@ -45,7 +45,9 @@ impl Plain {
                 return Some(format!("warning: {container}{message}"));
             }
             EventKind::RepositoryCreated { repository } => {
-                return Some(format!("created the repository {repository}, which was missing"));
+                return Some(format!(
+                    "created the repository {repository}, which was missing"
+                ));
             }
             EventKind::ContainerStarted { container } => (container, "started".to_owned()),
             EventKind::StepStarted {

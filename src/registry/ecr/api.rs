@@ -38,7 +38,11 @@ impl Api {
         let answer = self
             .call(action, || self.client.get_authorization_token().send())
             .await?;
-        let data = answer.authorization_data.unwrap_or_default().into_iter().next();
+        let data = answer
+            .authorization_data
+            .unwrap_or_default()
+            .into_iter()
+            .next();
         data.ok_or(EcrError::Malformed("it has no authorization data"))
     }
 
@@ -64,7 +68,9 @@ impl Api {
         let request = || self.client.create_repository().repository_name(path).send();
         match self.call(action, request).await {
             Ok(_) => Ok(true),
-            Err(EcrError::Refused(refusal)) if refusal.code == "RepositoryAlreadyExistsException" => {
+            Err(EcrError::Refused(refusal))
+                if refusal.code == "RepositoryAlreadyExistsException" =>
+            {
                 Ok(false)
             }
             Err(error) => Err(error),

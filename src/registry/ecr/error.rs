@@ -168,13 +168,22 @@ where
     if let SdkError::ServiceError(context) = error {
         let answer = context.raw();
         let status = answer.status().as_u16();
-        let code = context.err().code().map_or_else(|| format!("HTTP {status}"), |code| cleaned(code, 100));
+        let code = context
+            .err()
+            .code()
+            .map_or_else(|| format!("HTTP {status}"), |code| cleaned(code, 100));
         let again = status == 429 || status >= 500 || THROTTLED.contains(&code.as_str());
-        let after = answer.headers().get("retry-after").and_then(|text| text.parse().ok());
+        let after = answer
+            .headers()
+            .get("retry-after")
+            .and_then(|text| text.parse().ok());
         let error = EcrError::Refused(Box::new(Refused {
             action: action.clone(),
             code,
-            message: cleaned(context.err().message().unwrap_or("it does not say why"), 1000),
+            message: cleaned(
+                context.err().message().unwrap_or("it does not say why"),
+                1000,
+            ),
         }));
         return if again {
             let after = after.map(Duration::from_secs);
@@ -190,9 +199,13 @@ where
             300,
         )
     };
-    if let Some(cause) = chain(error.source()).find_map(|cause| cause.downcast_ref::<CredentialsError>()) {
+    if let Some(cause) =
+        chain(error.source()).find_map(|cause| cause.downcast_ref::<CredentialsError>())
+    {
         return match cause {
-            CredentialsError::CredentialsNotLoaded(_) => Failure::Permanent(EcrError::NoCredentials),
+            CredentialsError::CredentialsNotLoaded(_) => {
+                Failure::Permanent(EcrError::NoCredentials)
+            }
             CredentialsError::ProviderTimedOut(_) => Failure::Transient {
                 error: EcrError::Credentials(innermost(cause)),
                 after: None,

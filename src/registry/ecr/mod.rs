@@ -82,7 +82,13 @@ impl Ecr {
         // The lock is held over the call: many who ask at once renew it once.
         let mut token = self.0.token.lock().await;
         if clock::now() >= token.renew {
-            match self.0.api.authorization().await.and_then(|data| Token::new(&data)) {
+            match self
+                .0
+                .api
+                .authorization()
+                .await
+                .and_then(|data| Token::new(&data))
+            {
                 Ok(new) => *token = new,
                 // The old one is good for a while yet; the next who asks tries again.
                 Err(error) if token.is_alive() => {
@@ -129,7 +135,8 @@ impl Ecr {
                 Ok(true) => created.push(path.clone()),
                 Ok(false) => {}
                 // Whoever may not create gets no answer to that question, so it is asked in the other way.
-                Err(EcrError::Refused(_)) if self.0.api.all_exist(std::slice::from_ref(path)).await? => {}
+                Err(EcrError::Refused(_))
+                    if self.0.api.all_exist(std::slice::from_ref(path)).await? => {}
                 Err(error) if created.is_empty() => return Err(error),
                 Err(error) => {
                     return Err(EcrError::AfterCreating {

@@ -45,7 +45,12 @@ impl TrueName {
     pub(crate) fn inside(&self, command: &Command) -> Command {
         let mut inside = Command::new("unshare");
         inside
-            .args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""])
+            .args([
+                "--mount",
+                "sh",
+                "-c",
+                "mount --bind \"$0\" /etc/hosts && exec \"$@\"",
+            ])
             .arg(self.folder.path().join("hosts"))
             .arg(command.get_program())
             .args(command.get_args())
@@ -101,8 +106,9 @@ impl Api {
         runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (script, log) = (Arc::clone(&script), Arc::clone(&log));
-                let service =
-                    service_fn(move |request| answer(request, Arc::clone(&script), Arc::clone(&log)));
+                let service = service_fn(move |request| {
+                    answer(request, Arc::clone(&script), Arc::clone(&log))
+                });
                 tokio::spawn(
                     hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(client), service),

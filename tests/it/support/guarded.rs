@@ -31,15 +31,23 @@ impl Tls {
             key: folder.join("tls.key"),
         };
         let output = Command::new("openssl")
-            .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj".split(' '))
+            .args(
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj"
+                    .split(' '),
+            )
             .args(["/CN=test", "-addext", &format!("subjectAltName=DNS:{host}")])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
             .arg("-out")
             .arg(&made.certificate)
             .arg("-keyout")
             .arg(&made.key)
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         made
     }
 }
@@ -60,7 +68,11 @@ impl GuardedRegistry {
 
     pub(crate) fn with_tls(address: &str, hash: &str, tls: &Tls) -> Self {
         let (certificate, key) = (tls.certificate.display(), tls.key.display());
-        Self::run(address, hash, &format!(", tls: {{certificate: {certificate}, key: {key}}}"))
+        Self::run(
+            address,
+            hash,
+            &format!(", tls: {{certificate: {certificate}, key: {key}}}"),
+        )
     }
 
     fn run(address: &str, hash: &str, tls: &str) -> Self {
@@ -102,7 +114,11 @@ impl GuardedRegistry {
 
     /// From now on only who has the password of this hash is let in.
     pub(crate) fn admit_only(&self, hash: &str) {
-        std::fs::write(self.folder.path().join("htpasswd"), format!("{USER}:{hash}\n")).unwrap();
+        std::fs::write(
+            self.folder.path().join("htpasswd"),
+            format!("{USER}:{hash}\n"),
+        )
+        .unwrap();
     }
 
     /// What is stored: repositories, as folders.
