@@ -60,6 +60,20 @@ impl RegistryHost {
             .trim_end_matches(']')
     }
 
+    /// A private registry of Amazon ECR: `<account>.dkr.ecr.<region>.amazonaws.com`, with FIPS `ecr-fips`, with both IP
+    /// versions `<account>.dkr-ecr.<region>.on.aws`; other partitions have other domains.
+    pub(crate) fn is_ecr(&self) -> bool {
+        let mut labels = self.name().split('.');
+        let account = labels.next().unwrap_or_default();
+        let (first, second) = (labels.next(), labels.next());
+        let service = match first {
+            Some("dkr") => matches!(second, Some("ecr" | "ecr-fips")),
+            Some(service) => matches!(service, "dkr-ecr" | "dkr-ecr-fips"),
+            None => false,
+        };
+        service && account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit())
+    }
+
     /// Loopback by name or address: the only hosts that are spoken to in plain HTTP without being told to.
     pub fn is_loopback(&self) -> bool {
         let name = self.name();
@@ -395,6 +409,24 @@ mod tests {
                 loopback,
                 "{host}"
             );
+        }
+    }
+
+    #[test]
+    fn ecr_is_known_by_name() {
+        for (host, ecr) in [
+            ("123456789012.dkr.ecr.us-east-1.amazonaws.com", true),
+            ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", true),
+            (
+                "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+                true,
+            ),
+            ("123456789012.dkr-ecr.us-east-1.on.aws", true),
+            ("public.ecr.aws", false),
+            ("dkr.ecr.us-east-1.amazonaws.com", false),
+            ("localhost:5000", false),
+        ] {
+            assert_eq!(RegistryHost::new(host).unwrap().is_ecr(), ecr, "{host}");
         }
     }
 

@@ -39,6 +39,7 @@ locate_home() {
     run=$home/run                  # pid files and sockets
     logs=$home/logs
     socket=$run/docker.sock
+    aws=$home/aws                  # moto
     libdir=$(compgen -G "$stack/usr/lib/*-linux-gnu*") || libdir='' # of the machine's architecture
 }
 
@@ -150,7 +151,10 @@ show_log() {
 
 local_curl() { curl -q --silent --fail --noproxy '*' --max-time 5 "$@"; }
 
-registry_port() { cat -- "$home/registry.port" 2>/dev/null; }
+# port_of registry|aws
+port_of() { cat -- "$home/$1.port" 2>/dev/null; }
+
+registry_port() { port_of registry; }
 
 registry_up() {
     local port
@@ -161,4 +165,9 @@ engine_up() {
     daemon_pid engine >/dev/null && local_curl -o /dev/null --unix-socket "$socket" http://engine/_ping
 }
 
-stack_up() { registry_up && engine_up; }
+aws_up() {
+    local port
+    port=$(port_of aws) && daemon_pid aws >/dev/null && local_curl -o /dev/null "http://127.0.0.1:$port/moto-api/"
+}
+
+stack_up() { registry_up && aws_up && engine_up; }

@@ -1,4 +1,4 @@
-# The engine, its network, and the registry: start, stop, and clear what an unclean end left behind.
+# The engine, its network, and the registry: start, stop (AWS's APIs too), and clear what an unclean end left behind.
 # shellcheck shell=bash
 
 # detach NAME COMMAND...: starts a daemon in a session of its own; nothing of ours (terminal, pipes, locks) stays open in
@@ -23,11 +23,11 @@ detach() {
 # `localhost` may be either of these, so nobody else must be on them.
 port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && ! (exec 3<>"/dev/tcp/::1/$1") 2>/dev/null; }
 
-# The port of the last start, else 5000, else any free one.
+# ports_to_try NAME USUAL: the port of the last start, else the usual one, else any free one.
 ports_to_try() {
     local n
-    registry_port || true
-    echo 5000
+    port_of "$1" || true
+    echo "$2"
     for ((n = 0; n < 20; n++)); do echo $((20000 + RANDOM % 10000)); done
 }
 
@@ -35,7 +35,7 @@ start_registry() {
     local port pid tick
     registry_up && return
     stop_daemon registry 5
-    for port in $(ports_to_try); do
+    for port in $(ports_to_try registry 5000); do
         port_is_free "$port" || continue
         cat >"$run/registry.yml" <<-EOF
 			version: 0.1
@@ -238,4 +238,5 @@ stop_engine() {
 stop_stack() {
     stop_engine
     stop_daemon registry 5
+    stop_daemon aws 5
 }

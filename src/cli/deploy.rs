@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use indexmap::IndexMap;
 
+use super::registry;
 use super::request::{DeployRequest, Invocation, Selection};
 use crate::atomic_file;
 use crate::buildkit::Builder;
@@ -36,9 +37,11 @@ pub(crate) async fn run(
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
-    let (project, warnings) = load(&request, invocation, environment)?;
+    let (mut project, warnings) = load(&request, invocation, environment)?;
     warn(&warnings, output);
-    let plan = make_plan(&project, &request, environment)?;
+    let selected = select(&project, &request.selection)?;
+    let ecr = registry::locate(&mut project.manifest, request.dry_run).await?;
+    let plan = make_plan(&project, &selected, &request, environment)?;
     warn(&project.findings(plan.containers.keys())?, output);
     if request.dry_run {
         output.out(&report::plan::render(&plan));
@@ -48,7 +51,20 @@ pub(crate) async fn run(
         output.out("nothing to do: the manifest has no containers");
         return Ok(ExitCode::SUCCESS);
     }
-    execute(plan, &project, &request, invocation, environment, output).await
+    let credentials = CredentialSources {
+        ecr,
+        ..CredentialSources::new(environment.docker_config())
+    };
+    execute(
+        plan,
+        &project,
+        credentials,
+        &request,
+        invocation,
+        environment,
+        output,
+    )
+    .await
 }
 
 /// The manifest and its Dockerfiles.
@@ -81,11 +97,11 @@ fn warn(warnings: &[Diagnostic], output: &Output) {
 
 fn make_plan(
     project: &Project,
+    selected: &IndexMap<String, String>,
     request: &DeployRequest,
     environment: &Environment,
 ) -> Result<Plan, Error> {
-    let selected = select(project, &request.selection)?;
-    let sources = sources(project, &selected, environment)?;
+    let sources = sources(project, selected, environment)?;
     let channels = channel::decide(&project.manifest.channels, &sources, &request.channels);
     let orders = Orders {
         release: request.release.clone(),
@@ -93,7 +109,7 @@ fn make_plan(
         tags: request.tags.clone(),
         output: request.output,
     };
-    Ok(plan::make(project, &selected, orders, &sources)?)
+    Ok(plan::make(project, selected, orders, &sources)?)
 }
 
 /// As a name it means every container; the manifest gives it to none.
@@ -175,6 +191,7 @@ fn sources(
 async fn execute(
     plan: Plan,
     project: &Project,
+    credentials: CredentialSources,
     request: &DeployRequest,
     invocation: &Invocation,
     environment: &Environment,
@@ -187,14 +204,17 @@ async fn execute(
     let cancel = cancel::on_signals(output.clone()).map_err(|error| {
         Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
     })?;
-    let credentials = CredentialSources::new(environment.docker_config());
-    let registry = registry(project, credentials.clone());
+    let client = client(project, credentials.clone());
     let builder = tokio::select! {
-        ready = prepare(&plan, &registry, environment) => ready?,
+        ready = prepare(&plan, &client, environment) => ready?,
         () = cancel.cancelled() => {
             let stopped = Diagnostic::error("interrupted before anything was built");
             return Err(Error::new(ErrorKind::Interrupted, vec![stopped]));
         }
+    };
+    let created = match &credentials.ecr {
+        Some(ecr) if plan.output.push => registry::provide(ecr, &plan, &project.manifest).await?,
+        _ => vec![],
     };
 
     let (events, receiver) = Events::channel();
@@ -202,8 +222,9 @@ async fn execute(
     let tools = Tools {
         jobs: request.jobs.unwrap_or_else(|| builder.cpus.clamp(2, 8)),
         keep_going: request.keep_going,
+        created,
         builder,
-        registry,
+        registry: client,
         auth: AuthService::new(credentials),
         events,
         cache: project.manifest.cache.clone(),
@@ -279,7 +300,7 @@ fn no_builder(error: DialError) -> Error {
     Error::from(diagnostic).caused_by(error)
 }
 
-fn registry(project: &Project, credentials: CredentialSources) -> Client {
+fn client(project: &Project, credentials: CredentialSources) -> Client {
     let mut options = Options::new(credentials);
     let registry = &project.manifest.registry;
     options

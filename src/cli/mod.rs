@@ -2,6 +2,7 @@
 
 mod args;
 mod deploy;
+mod registry;
 mod request;
 
 use std::process::ExitCode;

@@ -38,6 +38,8 @@ pub(crate) struct Tools {
     pub(crate) jobs: usize,
     /// After a failure, build what does not need the container that failed.
     pub(crate) keep_going: bool,
+    /// Repositories that were missing and are there now.
+    pub(crate) created: Vec<String>,
 }
 
 /// Executes the plan to its end, whatever happens on the way. After `cancel` fires nothing starts, what runs is
@@ -56,6 +58,10 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         root: tools.root,
     });
     announce(&plan, &shared, tools.jobs, tools.keep_going).await;
+    for repository in tools.created {
+        let created = EventKind::RepositoryCreated { repository };
+        shared.events.send(created).await;
+    }
     let mut dispatcher = Dispatcher {
         queue: ReadyQueue::new(
             plan.containers
@@ -112,7 +118,8 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     outcome
 }
 
-fn exports_caches(cache: &Cache, plan: &Plan) -> bool {
+/// Whether this run exports its build caches.
+pub(crate) fn exports_caches(cache: &Cache, plan: &Plan) -> bool {
     cache.backend == CacheBackend::Registry
         && cache.export == CacheExport::Channels
         && plan.channels.channel_branch

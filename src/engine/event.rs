@@ -64,6 +64,10 @@ pub enum EventKind {
         container: Option<String>,
         message: String,
     },
+    /// A repository of the registry that was missing was made, with the registry's defaults.
+    RepositoryCreated {
+        repository: String,
+    },
     ContainerStarted {
         container: String,
     },

@@ -76,7 +76,7 @@ const MAX_MESSAGE: usize = 400;
 
 /// Remedies for messages of the builder that many users meet. Only texts are chosen here, never behaviour.
 fn remedy(message: &str) -> Option<&'static str> {
-    let known: [(&[&str], &str); 7] = [
+    let known: [(&[&str], &str); 9] = [
         (
             &["failed to calculate checksum", "not found"],
             "the path is relative to the build context; see that it exists there and that no line of .dockerignore excludes it",
@@ -92,6 +92,14 @@ fn remedy(message: &str) -> Option<&'static str> {
         (
             &["connection refused"],
             "see that the registry runs and that its host and port are right",
+        ),
+        (
+            &["is immutable"],
+            "let the repository's tag immutability exclude the tags that move (the channels and `buildcache*`), and give other content another name",
+        ),
+        (
+            &["403 Forbidden", ".dkr.ecr."],
+            "the principal needs ecr:BatchCheckLayerAvailability, InitiateLayerUpload, UploadLayerPart, CompleteLayerUpload and PutImage on the repository, and the repository room for another image (a quota)",
         ),
         (
             &["no space left on device"],

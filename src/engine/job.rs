@@ -156,11 +156,11 @@ async fn build(
     cancel: &CancellationToken,
 ) -> Result<Built, JobError> {
     let container = &planned.container;
-    let sessions = Sessions::open(container, &shared.files, shared).await?;
+    let mut sessions = Sessions::open(container, &shared.files, shared).await?;
     let cache_imports = cache::imports(planned, shared).await;
     let mut request = solve_request(planned, parents, cache_imports.as_ref(), &sessions);
     request.image = exporter(planned, shared.output, planned.wanted);
-    let response = push(planned, &request, &sessions, shared, steps, cancel).await?;
+    let response = push(planned, request, &mut sessions, shared, steps, cancel).await?;
     let image = if shared.output.push {
         let pushed = container.repository.tag(&planned.tag);
         let manifest = verify(planned, &response, shared).await.map_err(|error| {
@@ -186,8 +186,8 @@ async fn build(
 /// Solves until the image is pushed: a push that fails is tried again, a build that fails is not.
 async fn push(
     planned: &PlannedContainer,
-    request: &Solve,
-    sessions: &Sessions,
+    mut request: Solve,
+    sessions: &mut Sessions,
     shared: &Shared,
     steps: &mut Steps,
     cancel: &CancellationToken,
@@ -217,6 +217,7 @@ async fn push(
             () = tokio::time::sleep(pause) => {}
             () = cancel.cancelled() => break,
         }
+        sessions.renew_credentials(&mut request, shared).await?;
         *steps = Steps::new(&container.name);
     }
     Err(JobError::Cancelled)

@@ -28,17 +28,25 @@ impl Sessions {
         from: &FileSessions,
         shared: &Shared,
     ) -> Result<Self, Failure> {
-        let lost = |status: tonic::Status| {
-            Failure::new(format!("no session with the builder: {}", status.message()))
-        };
         let mut files = Vec::new();
         for root in std::iter::once(&container.context).chain(container.contexts.values()) {
             files.push((root.clone(), from.get(root).await.map_err(lost)?));
         }
-        let services = Services::auth(shared.auth.clone());
-        let channel = shared.builder.channel.clone();
-        let container = session::open(channel, services).await.map_err(lost)?;
+        let container = credentials(shared).await?;
         Ok(Self { container, files })
+    }
+
+    /// Gives a solve that is tried again a new session for its credentials: the builder keeps what it got in a session for
+    /// as long as that lives, and only a 401 makes it ask again (BuildKit `util/resolver/authorizer.go`). ECR says 403 of a
+    /// token that has ended.
+    pub(super) async fn renew_credentials(
+        &mut self,
+        request: &mut Solve,
+        shared: &Shared,
+    ) -> Result<(), Failure> {
+        self.container = credentials(shared).await?;
+        request.session.clone_from(&self.container.id);
+        Ok(())
     }
 
     /// A transfer that failed on our side, in our own words: the builder only knows that it ended. The next session on
@@ -55,6 +63,17 @@ impl Sessions {
         }
         None
     }
+}
+
+/// A session that offers credentials.
+async fn credentials(shared: &Shared) -> Result<Session, Failure> {
+    let services = Services::auth(shared.auth.clone());
+    let channel = shared.builder.channel.clone();
+    session::open(channel, services).await.map_err(lost)
+}
+
+fn lost(status: tonic::Status) -> Failure {
+    Failure::new(format!("no session with the builder: {}", status.message()))
 }
 
 /// The solve that builds a container from its sources and these parents, without exports.

@@ -13,8 +13,7 @@ pub(super) const MINIMAL: &str = "\
 version = 1
 
 [registry]
-provider = \"oci\"
-host = \"localhost:5000\"
+repository = \"team/{name}\"   # in Amazon ECR; for another: provider = \"oci\", host = \"…\"
 
 [discover]
 roots = [\"containers/*\"]";
@@ -133,8 +132,7 @@ mod tests {
                  version = 1
                  
                  [registry]
-                 provider = "oci"
-                 host = "localhost:5000"
+                 repository = "team/{name}"   # in Amazon ECR; for another: provider = "oci", host = "…"
                  
                  [discover]
                  roots = ["containers/*"]

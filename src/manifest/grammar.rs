@@ -115,6 +115,24 @@ pub(super) fn account(text: &str) -> Verdict {
     refuse("is not an AWS account", "an account has 12 digits")
 }
 
+/// An AWS region: words and a number, joined by `-`.
+pub(super) fn region(text: &str) -> Verdict {
+    let parts: Vec<&str> = text.split('-').collect();
+    let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+    if let [words @ .., number] = &parts[..]
+        && words.len() >= 2
+        && words.iter().all(is_word)
+        && !number.is_empty()
+        && number.bytes().all(|b| b.is_ascii_digit())
+    {
+        return Ok(());
+    }
+    refuse(
+        "is not an AWS region",
+        "write a region's code, such as \"us-east-1\"",
+    )
+}
+
 pub(super) fn repository(text: &str) -> Verdict {
     let Ok(host) = RegistryHost::new("registry.invalid") else {
         return Ok(());

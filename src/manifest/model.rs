@@ -38,12 +38,47 @@ pub(crate) enum Branches {
     Named(Vec<String>),
 }
 
+impl ProjectManifest {
+    /// Puts the host that ECR names in the place of the one that stood in for it.
+    pub(crate) fn locate(&mut self, host: &RegistryHost, plain_http: bool) {
+        let stand_in = std::mem::replace(&mut self.registry.host, host.clone());
+        self.registry.plain_http = plain_http;
+        for container in self.containers.values_mut() {
+            for repository in [&mut container.repository, &mut container.cache_repository] {
+                if repository.host == stand_in {
+                    repository.host = host.clone();
+                }
+            }
+        }
+    }
+}
+
 /// Where images go.
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
+    pub provider: Provider,
+    /// With [`Provider::Ecr`] a stand-in until [`ProjectManifest::locate`] is told the host.
     pub host: RegistryHost,
     /// Plain HTTP: loopback hosts, and those with `insecure = true`.
     pub plain_http: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Provider {
+    /// Any registry of the OCI distribution spec.
+    Oci,
+    /// Amazon ECR: its host follows from the credentials.
+    Ecr(EcrSettings),
+}
+
+/// What the manifest says of an ECR registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EcrSettings {
+    /// Guards: credentials for another account or region are refused.
+    pub account: Option<String>,
+    pub region: Option<String>,
+    /// Make repositories that are missing.
+    pub create: bool,
 }
 
 /// Where build caches go.

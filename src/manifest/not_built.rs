@@ -37,9 +37,6 @@ const LEAVE_OUT: &str = "leave it out";
 const NAME_BRANCHES: &str = "write the names of the branches, one by one";
 
 pub(super) const TABLE: &[NotBuilt] = &[
-    no("registry.provider", Is("ecr"), USE_OCI),
-    no("registry.account", Given, LEAVE_OUT),
-    no("registry.region", Given, LEAVE_OUT),
     no("registry.untrusted", Given, LEAVE_OUT),
     no("release.state", Given, LEAVE_OUT),
     no("channels.*[]", Has("*"), NAME_BRANCHES),
@@ -90,11 +87,6 @@ pub(super) const TABLE: &[NotBuilt] = &[
     no("container.max_age", Given, LEAVE_OUT),
 ];
 
-/// `registry.provider` is "ecr" unless it is written, which is refused as well.
-pub(super) const DEFAULT_PROVIDER: &str =
-    "`registry.provider` is \"ecr\" unless written, which is not built yet";
-pub(super) const USE_OCI: &str =
-    "write `provider = \"oci\"` and `host = \"…\"`, for example \"localhost:5000\"";
 const USE_DOCKER: &str = "use \"auto\" or \"docker\"";
 const USE_REGISTRY_CACHE: &str = "use \"registry\" or \"none\"";
 

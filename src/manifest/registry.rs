@@ -1,13 +1,12 @@
 //! `[registry]`: where images go, and the names that follow from it.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use toml::Spanned;
 
 use super::document::{Given, Said, View};
-use super::model::Registry;
-use super::{not_built, pattern};
+use super::model::{EcrSettings, Provider, Registry};
+use super::pattern;
 use crate::diagnostic::{Diagnostic, SourceText, Span};
 use crate::reference::{RegistryHost, Repository};
 
@@ -51,11 +50,21 @@ pub(super) fn read(
     view: View<'_>,
     source: &Arc<SourceText>,
 ) -> (Option<(Naming, Repository)>, Vec<Diagnostic>) {
-    let mut diagnostics = missing(view, source);
+    let mut diagnostics = problems(view, source);
     let table = view.table("registry");
-    let host = table
-        .text("host")
-        .and_then(|h| RegistryHost::new(h.get_ref()).ok());
+    let text = |key| table.text(key).map(Spanned::into_inner);
+    let provider = match text("provider").as_deref() {
+        Some("oci") => Provider::Oci,
+        _ => Provider::Ecr(EcrSettings {
+            account: text("account"),
+            region: text("region"),
+            create: table.flag("create") != Some(false),
+        }),
+    };
+    let host = match &provider {
+        Provider::Oci => text("host").and_then(|h| RegistryHost::new(&h).ok()),
+        Provider::Ecr(ecr) => ecr.host(),
+    };
     let Some(host) = host.or_else(|| RegistryHost::new("registry.invalid").ok()) else {
         return (None, diagnostics);
     };
@@ -64,6 +73,7 @@ pub(super) fn read(
         registry: Registry {
             plain_http: host.is_loopback() || table.flag("insecure") == Some(true),
             host,
+            provider,
         },
         repository_span: repository
             .as_ref()
@@ -85,42 +95,62 @@ pub(super) fn read(
     }
 }
 
-/// Keys that must be there.
-fn missing(view: View<'_>, source: &Arc<SourceText>) -> Vec<Diagnostic> {
-    let at = |range: Range<usize>| Span::new(source, range);
-    let Some(header) = view.key("registry") else {
-        let diagnostic = Diagnostic::error("there is no `[registry]`")
-            .at(at(0..0), "the manifest does not say where images go")
-            .help("write, for example:\n[registry]\nprovider = \"oci\"\nhost = \"localhost:5000\"");
-        return if view.is_meant("registry") {
-            vec![]
-        } else {
-            vec![diagnostic]
-        };
-    };
-    if view.lacks("registry.provider") {
-        let diagnostic = Diagnostic::error(not_built::DEFAULT_PROVIDER);
-        return vec![diagnostic.at(at(header), "").help(not_built::USE_OCI)];
-    }
+/// Keys that must be there, and those that are the other provider's.
+fn problems(view: View<'_>, source: &Arc<SourceText>) -> Vec<Diagnostic> {
     let table = view.table("registry");
-    let mut found = Vec::new();
-    if table.given_text("provider") == Given::Refused {
-        return found;
+    let provider = match table.given_text("provider") {
+        Given::Refused => return vec![],
+        Given::Absent
+            if ["registry", "registry.provider"]
+                .into_iter()
+                .any(|key| view.is_meant(key)) =>
+        {
+            return vec![];
+        }
+        Given::Absent => "ecr".to_owned(),
+        Given::Value(said) => said.into_inner(),
+    };
+    let foreign = |key: &str, note: &str| {
+        let other = if provider == "oci" { "ecr" } else { "oci" };
+        let title = format!("`registry.{key}` is for provider \"{other}\" only");
+        let place = Span::new(source, table.key(key)?);
+        Some(Diagnostic::error(title).at(place, "").note(note))
+    };
+    if provider == "ecr" {
+        let note = "an ECR registry's host follows from the credentials";
+        let help = "leave it out, or write `provider = \"oci\"`; `account` and `region` are the guards of \"ecr\"";
+        let found = ["host", "insecure"].map(|key| foreign(key, note).map(|d| d.help(help)));
+        return found.into_iter().flatten().collect();
     }
+    let mut found = Vec::new();
     if view.lacks("registry.host") {
+        let header = view.key("registry").unwrap_or_default();
         found.push(
             Diagnostic::error("`registry.host` is missing")
-                .at(at(header), "")
+                .at(Span::new(source, header), "")
                 .help("write `host = \"…\"`, for example \"localhost:5000\""),
         );
     }
-    if let (Some(false), Some(key)) = (table.flag("create"), table.key("create")) {
-        found.push(
-            Diagnostic::error("`registry.create = false` is for provider \"ecr\" only")
-                .at(at(key), "")
-                .note("other registries make a repository when something is pushed to it")
-                .help("leave it out"),
-        );
+    let note = "only Amazon has accounts and regions";
+    found.extend(["account", "region"].into_iter().filter_map(|key| {
+        foreign(key, note).map(|d| d.help("leave it out, or write `provider = \"ecr\"`"))
+    }));
+    if table.flag("create") == Some(false) {
+        let note = "other registries make a repository when something is pushed to it";
+        found.extend(foreign("create", note).map(|d| d.help("leave it out")));
     }
     found
+}
+
+impl EcrSettings {
+    /// The registry's host, when account and region are both given (Amazon ECR user guide, "Private registries").
+    pub(crate) fn host(&self) -> Option<RegistryHost> {
+        let (account, region) = (self.account.as_ref()?, self.region.as_ref()?);
+        let domain = if region.starts_with("cn-") {
+            "amazonaws.com.cn"
+        } else {
+            "amazonaws.com"
+        };
+        RegistryHost::new(&format!("{account}.dkr.ecr.{region}.{domain}")).ok()
+    }
 }

@@ -69,7 +69,7 @@ const REGISTRY: &[Key] = &[
     key("host", Kind::Text(grammar::host)),
     key("insecure", Kind::Bool),
     key("account", Kind::Text(grammar::account)),
-    key("region", TEXT),
+    key("region", Kind::Text(grammar::region)),
     key("repository", Kind::Text(grammar::repository_pattern)),
     key("create", Kind::Bool),
     key("untrusted", Kind::Text(grammar::repository_pattern)),

@@ -91,7 +91,7 @@ pub(super) struct HostAuth {
 
 struct Known {
     credentials: Option<Credentials>,
-    since: Instant,
+    until: Instant,
 }
 
 type Slot = Arc<tokio::sync::Mutex<Option<Grant>>>;
@@ -171,7 +171,12 @@ impl HostAuth {
     }
 
     fn basic(&self, credentials: Option<Credentials>) -> Result<Option<Grant>, RegistryError> {
-        let Some(Credentials { login, source }) = credentials else {
+        let Some(Credentials {
+            login,
+            source,
+            until,
+        }) = credentials
+        else {
             return Ok(None);
         };
         let Login::Password { username, password } = login else {
@@ -183,7 +188,7 @@ impl HostAuth {
         Ok(sensitive(&header).map(|header| Grant {
             header,
             source: Some(source),
-            expires: None,
+            expires: until,
         }))
     }
 
@@ -196,7 +201,7 @@ impl HostAuth {
         let mut known = self.credentials.lock().await;
         if let Some(known) = known.as_ref()
             && !anew
-            && clock::now().duration_since(known.since) < Self::CREDENTIALS_AGE
+            && clock::now() < known.until
         {
             return Ok(known.credentials.clone());
         }
@@ -205,11 +210,26 @@ impl HostAuth {
             .credentials_for(&self.host)
             .await
             .map_err(|error| self.error(error.into()))?;
+        let age = clock::now() + Self::CREDENTIALS_AGE;
+        let until = credentials.as_ref().and_then(|found| found.until);
         *known = Some(Known {
             credentials: credentials.clone(),
-            since: clock::now(),
+            until: until.map_or(age, |until| until.min(age)),
         });
         Ok(credentials)
+    }
+
+    /// The problem of a 401 to a request that carried credentials from `tried`.
+    pub(super) fn unauthorized(&self, tried: Option<String>, refusal: Refusal) -> Problem {
+        if self.sources.ecr_of(&self.host).is_some() {
+            let remedy = "the token is ECR's own: see that this machine's clock is right";
+            return Problem::Unauthorized {
+                tried,
+                refusal,
+                remedy: remedy.to_owned(),
+            };
+        }
+        unauthorized(&self.host, tried, refusal)
     }
 
     /// The token service's URL. Over plain HTTP it would see the credentials on the wire, so only a registry that is

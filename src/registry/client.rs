@@ -89,13 +89,41 @@ impl Client {
     ) -> Result<Digest, RegistryError> {
         let mut request = manifest_request(Method::PUT, image, format!("push {image}"));
         request.body = Some((manifest.bytes.clone(), &manifest.media_type));
-        let response = self.0.send(&request).await?;
+        let response = match self.0.send(&request).await {
+            Err(error) => return self.stands_already(image, manifest, error).await,
+            Ok(response) => response,
+        };
         match announced_digest(&response.headers) {
             Some(actual) if actual != manifest.digest => {
                 Err(mismatch(&request, &response, &manifest.digest, actual))
             }
             _ => Ok(manifest.digest.clone()),
         }
+    }
+
+    /// What a refused PUT to a tag means: where tags are immutable, the digest that the tag stands on decides. ECR says 400
+    /// `TAG_INVALID`, other registries 409 or 412.
+    async fn stands_already(
+        &self,
+        image: &ImageRef,
+        manifest: &RawManifest,
+        mut error: RegistryError,
+    ) -> Result<Digest, RegistryError> {
+        if let Problem::Unexpected { refusal, .. } = &*error.problem
+            && image.digest.is_none()
+            && (refusal.code.as_deref() == Some("TAG_INVALID")
+                || matches!(refusal.status, 409 | 412))
+            && let Ok(Some(standing)) = self.head_manifest(image).await
+        {
+            if standing.digest == manifest.digest {
+                return Ok(standing.digest);
+            }
+            *error.problem = Problem::Immutable {
+                refusal: refusal.clone(),
+                standing: standing.digest,
+            };
+        }
+        Err(error)
     }
 
     /// A blob of at most `limit` bytes, held in memory: configs and records, not layers.

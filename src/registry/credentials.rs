@@ -1,4 +1,4 @@
-//! Whose name skiff gives to a registry: docker's `config.json` and its credential helpers.
+//! Whose name skiff gives to a registry: ECR's token for its own, else docker's `config.json` and its credential helpers.
 //!
 //! Helpers are run here and not by the `docker_credential` crate, which waits for them without a limit, blocks its
 //! thread, and puts their output, which may hold a password, into its error. It decodes `auths` entries for us.
@@ -6,12 +6,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::docker_config::{self, login, server_key};
+use super::ecr::{Ecr, EcrError};
 use crate::reference::RegistryHost;
 use crate::secret::Secret;
 
@@ -21,6 +22,8 @@ pub(crate) struct Credentials {
     pub login: Login,
     /// Named in errors: `auths in /root/.docker/config.json`, `docker-credential-ecr-login`.
     pub source: String,
+    /// From then on others are to be asked for; `None` where that is not known.
+    pub until: Option<Instant>,
 }
 
 #[derive(Clone)]
@@ -40,6 +43,8 @@ pub(crate) struct CredentialSources {
     pub docker_config: Option<PathBuf>,
     /// How long a helper may take.
     pub helper_timeout: Duration,
+    /// Knows the token for its own host.
+    pub ecr: Option<Ecr>,
 }
 
 impl CredentialSources {
@@ -47,6 +52,7 @@ impl CredentialSources {
         Self {
             docker_config,
             helper_timeout: Duration::from_secs(30),
+            ecr: None,
         }
     }
 
@@ -56,6 +62,9 @@ impl CredentialSources {
         &self,
         host: &RegistryHost,
     ) -> Result<Option<Credentials>, CredentialError> {
+        if let Some(ecr) = self.ecr_of(host) {
+            return Ok(Some(ecr.credentials().await?));
+        }
         let Some(folder) = &self.docker_config else {
             return Ok(None);
         };
@@ -70,6 +79,11 @@ impl CredentialSources {
             }
             None => config.entry_for(&path, host),
         }
+    }
+
+    /// The ECR registry that has this host.
+    pub(super) fn ecr_of(&self, host: &RegistryHost) -> Option<&Ecr> {
+        self.ecr.as_ref().filter(|ecr| ecr.host() == host)
     }
 
     /// Runs `<program> get` (docker/docker-credential-helpers: server on stdin, JSON on stdout).
@@ -120,6 +134,7 @@ impl CredentialSources {
         Ok(Some(Credentials {
             login: login(answer.username, answer.secret),
             source: program,
+            until: None,
         }))
     }
 }
@@ -183,6 +198,8 @@ pub(crate) enum CredentialError {
     HelperTimeout { program: String, limit: Duration },
     #[error("{program} answered with something that is not credentials")]
     HelperAnswer { program: String },
+    #[error(transparent)]
+    Ecr(#[from] EcrError),
 }
 
 #[cfg(test)]
@@ -200,13 +217,14 @@ mod tests {
         let sources = CredentialSources {
             docker_config: Some(folder.to_owned()),
             helper_timeout: Duration::from_millis(500),
+            ecr: None,
         };
         let text = match sources
             .credentials_for(&RegistryHost::new(host).unwrap())
             .await
         {
             Ok(None) => "anonymous".to_owned(),
-            Ok(Some(Credentials { login, source })) => match login {
+            Ok(Some(Credentials { login, source, .. })) => match login {
                 Login::Password { username, password } => {
                     format!("{username}:{} from {source}", password.expose())
                 }
@@ -286,6 +304,7 @@ mod tests {
         let sources = CredentialSources {
             docker_config: None,
             helper_timeout: Duration::from_millis(500),
+            ecr: None,
         };
         let host = RegistryHost::new("docker.io").unwrap();
         let text = match sources

@@ -85,6 +85,7 @@ impl ConfigFile {
             return Ok(None);
         };
         Ok(Some(Credentials {
+            until: None,
             login,
             source: format!("auths in {}", path.display()),
         }))

@@ -79,14 +79,21 @@ pub(crate) enum Problem {
         remedy: String,
     },
     /// The registry knows who asks, and says no (403).
-    #[error("not allowed {}: {refusal}", match tried {
+    #[error("not allowed {}: {refusal}{}", match tried {
         Some(source) => format!("with these credentials ({source})"),
         None => "without credentials, and none are configured".to_owned(),
-    })]
+    }, remedy.map(|r| format!(": {r}")).unwrap_or_default())]
     Denied {
         tried: Option<String>,
         refusal: Refusal,
+        remedy: Option<&'static str>,
     },
+    /// The tag stands on something else, and may not be moved.
+    #[error(
+        "{refusal}: the tag is immutable and stands on {standing}: let the repository's tag immutability exclude the tags \
+         that move (the channels and `buildcache*`), and give other content another name"
+    )]
+    Immutable { refusal: Refusal, standing: Digest },
     /// Nothing there (404): the repository, the tag or the blob.
     #[error("not found: {0}")]
     NotFound(Refusal),
@@ -120,8 +127,8 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// The longest message that is shown, in characters.
-    const MESSAGE: usize = 300;
+    /// The longest message that is shown, in characters: IAM's name principal, action and resource.
+    const MESSAGE: usize = 600;
 
     pub(super) fn new(status: StatusCode, body: &[u8]) -> Self {
         #[derive(Deserialize)]
@@ -173,7 +180,7 @@ fn plain_line(body: &[u8]) -> Option<String> {
 }
 
 /// Foreign text made fit for a terminal: no control or formatting characters, bounded.
-fn cleaned(text: &str, limit: usize) -> String {
+pub(super) fn cleaned(text: &str, limit: usize) -> String {
     let bidirectional = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars()
         .filter(|c| !c.is_control() && !bidirectional(*c))
@@ -224,7 +231,7 @@ mod tests {
         }]});
         let text = refusal(&body.to_string());
         assert!(text.starts_with("HTTP 400 X[31m \"abzz"), "{text}");
-        assert!(text.len() < 400, "{}", text.len());
+        assert!(text.len() < 700, "{}", text.len());
     }
 
     #[test]

@@ -73,7 +73,14 @@ fn tls_problem(error: &rustls::Error) -> Problem {
 
 /// The causes below reqwest's own error, whose text has the URL in it, with its query.
 fn causes(cause: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(cause.source(), |error| below(*error))
+    chain(cause.source())
+}
+
+/// An error and all below it.
+pub(super) fn chain<'a>(
+    first: Option<&'a (dyn Error + 'static)>,
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(first, |error| below(*error))
 }
 
 /// An I/O error around another error gives out that one's cause instead of it, so it is opened.

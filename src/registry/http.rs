@@ -22,6 +22,7 @@ use super::auth::{self, Challenge, Grant, HostAuth};
 use super::credentials::CredentialSources;
 use super::error::{Problem, Refusal, RegistryError, shown};
 use super::failure::{innermost, unreachable};
+use super::limits::Pace;
 use crate::clock;
 use crate::reference::{RegistryHost, Repository};
 use crate::retry::{Failure, RetryPolicy, retry};
@@ -98,6 +99,8 @@ struct Host {
     http: reqwest::Client,
     auth: HostAuth,
     slots: Semaphore,
+    /// For PUTs of manifests, where there is a quota.
+    manifests: Option<Pace>,
 }
 
 pub(super) struct Transport {
@@ -144,8 +147,12 @@ impl Transport {
         request: &Request<'_>,
         url: &Url,
     ) -> Result<Response, RegistryError> {
+        let writes = request.method == Method::PUT;
+        if let Some(pace) = host.manifests.as_ref().filter(|_| writes) {
+            pace.pass().await;
+        }
         let _slot = host.slots.acquire().await;
-        let scope = auth::scope(request.repository, request.method == Method::PUT);
+        let scope = auth::scope(request.repository, writes);
         let mut grant = host.auth.current(&scope).await;
         let mut asked = false;
         loop {
@@ -182,12 +189,18 @@ impl Transport {
             let tried = grant.and_then(|grant| grant.source);
             let problem = match status {
                 StatusCode::UNAUTHORIZED if own && is_denial(&offered, &refusal) => {
-                    Problem::Denied { tried, refusal }
+                    Problem::Denied {
+                        tried,
+                        refusal,
+                        remedy: None,
+                    }
                 }
-                StatusCode::UNAUTHORIZED if own => {
-                    auth::unauthorized(&request.repository.host, tried, refusal)
-                }
-                StatusCode::FORBIDDEN if own => Problem::Denied { tried, refusal },
+                StatusCode::UNAUTHORIZED if own => host.auth.unauthorized(tried, refusal),
+                StatusCode::FORBIDDEN if own => Problem::Denied {
+                    tried,
+                    remedy: (writes && request.repository.host.is_ecr()).then_some(ECR_DENIAL),
+                    refusal,
+                },
                 StatusCode::NOT_FOUND => Problem::NotFound(refusal),
                 _ => Problem::Unexpected {
                     refusal,
@@ -218,6 +231,7 @@ impl Transport {
             http,
             auth: HostAuth::new(name.clone(), self.options.credentials.clone(), plain_http),
             slots: Semaphore::new(limits.concurrent),
+            manifests: name.is_ecr().then(Pace::of_ecr),
         });
         hosts.insert(name.clone(), host.clone());
         Ok(host)
@@ -299,6 +313,9 @@ impl Request<'_> {
         RegistryError::new(&self.operation, url, problem)
     }
 }
+
+/// What ECR may mean by a 403 to a push.
+const ECR_DENIAL: &str = "the principal needs ecr:PutImage on the repository, and the repository room for another image (a quota)";
 
 fn is_denial(offered: &[Challenge], refusal: &Refusal) -> bool {
     let insufficient = |challenge: &Challenge| matches!(challenge, Challenge::Bearer { error: Some(error), .. } if error == "insufficient_scope");

@@ -60,7 +60,11 @@ impl TokenRequest<'_> {
             return Err(error(match status.as_u16() {
                 // OAuth 2 says 400 `invalid_grant` of a stale identity token.
                 400 | 401 => unauthorized(host, tried, refusal),
-                403 => Problem::Denied { tried, refusal },
+                403 => Problem::Denied {
+                    tried,
+                    refusal,
+                    remedy: None,
+                },
                 _ => Problem::Unexpected {
                     refusal,
                     retry_after: wait,

@@ -37,7 +37,9 @@ impl Live {
     pub(super) fn take(&mut self, event: &Event) {
         self.state.fold(event);
         match &event.kind {
-            EventKind::RunStarted { .. } | EventKind::Warning { .. } => {
+            EventKind::RunStarted { .. }
+            | EventKind::Warning { .. }
+            | EventKind::RepositoryCreated { .. } => {
                 self.above.extend(self.plain.line(event));
             }
             EventKind::ContainerFinished { container, .. } => {

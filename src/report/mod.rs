@@ -38,7 +38,7 @@ pub(crate) enum Progress {
     Plain,
     /// Every event as a JSON object a line, on stdout.
     Json,
-    /// Nothing but warnings.
+    /// Nothing but warnings, and what was made in the registry beside images.
     Quiet,
 }
 
@@ -104,7 +104,10 @@ impl Sinks {
         }
         let shown = match self.progress {
             Progress::Plain => true,
-            Progress::Quiet => matches!(event.kind, EventKind::Warning { .. }),
+            Progress::Quiet => matches!(
+                event.kind,
+                EventKind::Warning { .. } | EventKind::RepositoryCreated { .. }
+            ),
             Progress::Json | Progress::Terminal => false,
         };
         if let Some(line) = self.plain.line(event).filter(|_| shown) {

@@ -44,6 +44,11 @@ impl Plain {
                     .map_or(String::new(), |name| format!("{name}: "));
                 return Some(format!("warning: {container}{message}"));
             }
+            EventKind::RepositoryCreated { repository } => {
+                return Some(format!(
+                    "created the repository {repository}, which was missing"
+                ));
+            }
             EventKind::ContainerStarted { container } => (container, "started".to_owned()),
             EventKind::StepStarted {
                 container,

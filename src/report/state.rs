@@ -184,6 +184,7 @@ impl RunState {
             EventKind::Warning {
                 container: None, ..
             }
+            | EventKind::RepositoryCreated { .. }
             | EventKind::Tagged { .. }
             | EventKind::RunFinished { .. } => {}
         }

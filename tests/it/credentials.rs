@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use crate::support::base64;
 use crate::support::guarded::{GuardedRegistry, PASSWORD, USER};
 use crate::support::stack;
 use crate::support::workspace::{Workspace, ended};
@@ -19,17 +20,6 @@ fn deploy(registry: &GuardedRegistry, config: &str) -> (Workspace, Command) {
     let mut command = workspace.skiff(&["deploy", "--release", "r1"]);
     command.env("DOCKER_CONFIG", workspace.root().join(".git/docker"));
     (workspace, command)
-}
-
-fn base64(text: &str) -> String {
-    let mut child = Command::new("base64")
-        .arg("-w0")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
-    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixListener;
 
 use crate::support::gate::{Answer, Gate, Rule};
 use crate::support::registry::tags;
-use crate::support::stack::{self, PlainEngine};
+use crate::support::stack::{self, SecondEngine};
 use crate::support::workspace::{Ended, Workspace, ended};
 
 fn fails(ended: &Ended, code: i32, texts: &[&str]) {
@@ -47,7 +47,7 @@ fn a_socket_that_nobody_serves() {
 
 #[test]
 fn an_engine_without_the_containerd_store() {
-    let engine = PlainEngine::start();
+    let engine = SecondEngine::plain();
     let workspace = one("FROM BUSYBOX\n");
     let mut command = workspace.skiff(&["deploy"]);
     command.env("DOCKER_HOST", engine.address());

@@ -13,10 +13,12 @@ use bollard_buildkit_proto::moby::filesync::v1::{
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
+use crate::clock;
 use crate::reference::RegistryHost;
 use crate::registry::credentials::{CredentialSources, Credentials, Login};
 
-/// Answers from the docker config, each host looked up once per run. Cheap to clone: clones share what was found.
+/// Answers from the docker config and from ECR, each host looked up once per run, or anew when what was found nears its
+/// end: the builder asks again when a registry does not take what it has. Cheap to clone: clones share what was found.
 #[derive(Clone)]
 pub(crate) struct AuthService {
     sources: CredentialSources,
@@ -51,7 +53,11 @@ impl Auth for AuthService {
             RegistryHost::new(host).map_err(|error| Status::invalid_argument(error.to_string()))?;
         // The lock is held over the look-up: containers that start together ask a credential helper once.
         let mut found = self.found.lock().await;
-        let credentials = if let Some(known) = found.get(&host) {
+        let known = found.get(&host).filter(|known| {
+            let until = known.as_ref().and_then(|credentials| credentials.until);
+            until.is_none_or(|until| clock::now() < until)
+        });
+        let credentials = if let Some(known) = known {
             known.clone()
         } else {
             let asked = self.sources.credentials_for(&host).await;

@@ -65,7 +65,6 @@ timeout = "60m"
     ]);
     let diagnostics = load_in(dir.path(), text).unwrap_err();
     insta::assert_snapshot!(titles(&diagnostics).join("\n"), @r#"
-    `registry.provider = "ecr"` is not built yet
     `release.state` is not built yet
     `cache.mounts = "registry"` is not built yet
     `mirrors` is not built yet
@@ -394,13 +393,13 @@ fn wrong_values_say_what_would_be_right() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     insta::assert_snapshot!(errors_of(
-        "account = \"123456789012\"\n[channels]\nlatest = [\"release/*\"]\n[builder]\ndriver = \"remote\"\nendpoints = [\"tcp://b1:1234\"]\n[cache]\nbackend = \"s3\"\n[defaults]\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\nprofile = \"oci\"\nnetwork = \"host\"\ntags = [\"{version}\"]\ncontexts = { base = \"docker-image://python:3.11\" }"
+        "untrusted = \"pr/{name}\"\n[channels]\nlatest = [\"release/*\"]\n[builder]\ndriver = \"remote\"\nendpoints = [\"tcp://b1:1234\"]\n[cache]\nbackend = \"s3\"\n[defaults]\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\nprofile = \"oci\"\nnetwork = \"host\"\ntags = [\"{version}\"]\ncontexts = { base = \"docker-image://python:3.11\" }"
     ), @r#"
-    error: `registry.account` is not built yet
+    error: `registry.untrusted` is not built yet
      --> containers.toml:5:1
       |
-    5 | account = "123456789012"
-      | ^^^^^^^
+    5 | untrusted = "pr/{name}"
+      | ^^^^^^^^^
       |
       = help: leave it out
 
@@ -505,29 +504,26 @@ fn all_places(kind: &Kind, place: &str, places: &mut Vec<String>) {
 }
 
 #[test]
-fn the_registry_must_be_said() {
-    insta::assert_snapshot!(errors(&["a/Dockerfile"], "version = 1\n[containers.a]\ncontext = \"a\"\n"), @r#"
-    error: there is no `[registry]`
-     --> containers.toml:1:1
+fn each_provider_has_its_keys() {
+    insta::assert_snapshot!(errors(&["a/Dockerfile"], "version = 1\n[registry]\nhost = \"r.local\"\nregion = \"us-east1\"\n[containers.a]\ncontext = \"a\"\n"), @r#"
+    error: `registry.host` is for provider "oci" only
+     --> containers.toml:3:1
       |
-    1 | version = 1
-      | ^ the manifest does not say where images go
+    3 | host = "r.local"
+      | ^^^^
       |
-      = help: write, for example:
-              [registry]
-              provider = "oci"
-              host = "localhost:5000"
+      = note: an ECR registry's host follows from the credentials
+      = help: leave it out, or write `provider = "oci"`; `account` and `region` are the guards of "ecr"
+
+    error: wrong value for `registry.region`
+     --> containers.toml:4:10
+      |
+    4 | region = "us-east1"
+      |          ^^^^^^^^^^ is not an AWS region
+      |
+      = help: write a region's code, such as "us-east-1"
     "#);
-    insta::assert_snapshot!(errors(&["a/Dockerfile"], "version = 1\n[registry]\nhost = \"r.local\"\n[containers.a]\ncontext = \"a\"\n"), @r#"
-    error: `registry.provider` is "ecr" unless written, which is not built yet
-     --> containers.toml:2:2
-      |
-    2 | [registry]
-      |  ^^^^^^^^
-      |
-      = help: write `provider = "oci"` and `host = "…"`, for example "localhost:5000"
-    "#);
-    insta::assert_snapshot!(errors(&["a/Dockerfile"], "version = 1\n[registry]\nprovider = \"oci\"\ncreate = false\n[containers.a]\ncontext = \"a\"\n"), @r#"
+    insta::assert_snapshot!(errors(&["a/Dockerfile"], "version = 1\n[registry]\nprovider = \"oci\"\naccount = \"123456789012\"\ncreate = false\n[containers.a]\ncontext = \"a\"\n"), @r#"
     error: `registry.host` is missing
      --> containers.toml:2:2
       |
@@ -536,10 +532,19 @@ fn the_registry_must_be_said() {
       |
       = help: write `host = "…"`, for example "localhost:5000"
 
-    error: `registry.create = false` is for provider "ecr" only
+    error: `registry.account` is for provider "ecr" only
      --> containers.toml:4:1
       |
-    4 | create = false
+    4 | account = "123456789012"
+      | ^^^^^^^
+      |
+      = note: only Amazon has accounts and regions
+      = help: leave it out, or write `provider = "ecr"`
+
+    error: `registry.create` is for provider "ecr" only
+     --> containers.toml:5:1
+      |
+    5 | create = false
       | ^^^^^^
       |
       = note: other registries make a repository when something is pushed to it

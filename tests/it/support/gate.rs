@@ -40,7 +40,13 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    /// Before the stack's registry.
     pub(crate) fn start(rules: &[Rule]) -> Self {
+        Self::before(stack::registry(), rules)
+    }
+
+    /// Before another server (`host:port`).
+    pub(crate) fn before(upstream: &str, rules: &[Rule]) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -53,11 +59,19 @@ impl Gate {
         ));
         let seen = Arc::<Mutex<Vec<String>>>::default();
         let log = Arc::clone(&seen);
+        let upstream: Arc<str> = upstream.into();
         runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (rules, log) = (Arc::clone(&rules), Arc::clone(&log));
-                let service =
-                    service_fn(move |request| pass(request, Arc::clone(&rules), Arc::clone(&log)));
+                let upstream = Arc::clone(&upstream);
+                let service = service_fn(move |request| {
+                    pass(
+                        request,
+                        Arc::clone(&upstream),
+                        Arc::clone(&rules),
+                        Arc::clone(&log),
+                    )
+                });
                 tokio::spawn(
                     hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(client), service),
@@ -76,7 +90,7 @@ impl Gate {
         format!("localhost:{}", self.port)
     }
 
-    /// `METHOD /path` of every request, in order.
+    /// `METHOD /path` of every request, in order; of AWS's, the action with its service.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
@@ -84,10 +98,14 @@ impl Gate {
 
 async fn pass(
     request: Request<Incoming>,
+    upstream: Arc<str>,
     rules: Arc<Mutex<Vec<(Rule, u64)>>>,
     log: Arc<Mutex<Vec<String>>>,
 ) -> Result<Response<BoxBody<Bytes, hyper::Error>>, Box<dyn std::error::Error + Send + Sync>> {
-    let line = format!("{} {}", request.method(), request.uri().path());
+    let mut line = format!("{} {}", request.method(), request.uri().path());
+    if let Some(action) = request.headers().get("x-amz-target") {
+        line = action.to_str()?.to_owned();
+    }
     let answer = rules.lock().unwrap().iter_mut().find_map(|(rule, count)| {
         if request.method() != rule.method || !request.uri().path().contains(rule.path) {
             return None;
@@ -109,7 +127,7 @@ async fn pass(
             .status(status)
             .body(body.map_err(|never| match never {}).boxed())?);
     }
-    let upstream = TcpStream::connect(stack::registry()).await?;
+    let upstream = TcpStream::connect(&*upstream).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(upstream)).await?;
     tokio::spawn(connection);

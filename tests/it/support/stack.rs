@@ -5,19 +5,26 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use super::aws::TrueName;
+
+const VARIABLES: [&str; 9] = [
+    "DOCKER_HOST",
+    "SKIFF_DEV_REGISTRY",
+    "SKIFF_DEV_HOME",
+    "DOCKER_CONFIG",
+    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_REGION",
+    "PATH",
+];
+
 /// The variables that `dev/up --env` sets.
 pub(crate) fn variables() -> &'static BTreeMap<String, String> {
     static STACK: OnceLock<BTreeMap<String, String>> = OnceLock::new();
     STACK.get_or_init(|| {
-        let wanted = [
-            "DOCKER_HOST",
-            "SKIFF_DEV_REGISTRY",
-            "SKIFF_DEV_HOME",
-            "DOCKER_CONFIG",
-            "PATH",
-        ];
         if std::env::var_os("SKIFF_DEV_REGISTRY").is_some() {
-            return wanted
+            return VARIABLES
                 .iter()
                 .map(|name| ((*name).to_owned(), std::env::var(name).unwrap()))
                 .collect();
@@ -36,17 +43,10 @@ pub(crate) fn variables() -> &'static BTreeMap<String, String> {
             "dev/up failed: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        let wanted = [
-            "DOCKER_HOST",
-            "SKIFF_DEV_REGISTRY",
-            "SKIFF_DEV_HOME",
-            "DOCKER_CONFIG",
-            "PATH",
-        ];
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let pairs = text.split('\0').filter_map(|entry| entry.split_once('='));
         pairs
-            .filter(|(name, _)| wanted.contains(name))
+            .filter(|(name, _)| VARIABLES.contains(name))
             .map(|(n, v)| (n.to_owned(), v.to_owned()))
             .collect()
     })
@@ -72,23 +72,42 @@ pub(crate) fn docker(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A second engine as CodeBuild and GitHub have it: without the containerd image store. Without network, so that it
-/// disturbs nothing; it ends when it is dropped.
-pub(crate) struct PlainEngine {
+/// `host:port` of AWS's APIs.
+pub(crate) fn aws() -> &'static str {
+    variables()["AWS_ENDPOINT_URL"]
+        .strip_prefix("http://")
+        .unwrap()
+}
+
+/// A second engine. Without network, so that it disturbs nothing; it ends when it is dropped.
+pub(crate) struct SecondEngine {
     folder: tempfile::TempDir,
     process: std::process::Child,
 }
 
-impl PlainEngine {
-    pub(crate) fn start() -> Self {
+impl SecondEngine {
+    /// As CodeBuild and GitHub have it: without the containerd image store.
+    pub(crate) fn plain() -> Self {
+        Self::start(false, |dockerd| dockerd)
+    }
+
+    /// With the store, inside.
+    pub(crate) fn inside(place: &TrueName) -> Self {
+        Self::start(true, |dockerd| place.inside(&dockerd))
+    }
+
+    fn start(containerd_store: bool, place: impl FnOnce(Command) -> Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let stack = Path::new(&variables()["SKIFF_DEV_HOME"]).join("stack/usr");
         let path = |name: &str| folder.path().join(name);
-        let config = "{\"features\": {\"containerd-snapshotter\": false}, \"bridge\": \"none\", \"iptables\": false, \
-             \"ip6tables\": false, \"ip-forward\": false}";
+        let config = format!(
+            "{{\"features\": {{\"containerd-snapshotter\": {containerd_store}}}, \"bridge\": \"none\", \
+             \"iptables\": false, \"ip6tables\": false, \"ip-forward\": false}}"
+        );
         std::fs::write(path("daemon.json"), config).unwrap();
         let log = std::fs::File::create(path("log")).unwrap();
-        let process = Command::new(stack.join("sbin/dockerd"))
+        let mut dockerd = Command::new(stack.join("sbin/dockerd"));
+        dockerd
             .arg("--config-file")
             .arg(path("daemon.json"))
             .arg("--data-root")
@@ -104,7 +123,8 @@ impl PlainEngine {
                     "{0}/bin:{0}/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
                     stack.display()
                 ),
-            )
+            );
+        let process = place(dockerd)
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -134,7 +154,7 @@ impl PlainEngine {
     }
 }
 
-impl Drop for PlainEngine {
+impl Drop for SecondEngine {
     fn drop(&mut self) {
         // SIGTERM, so that it unmounts what it mounted.
         let _ = Command::new("kill")

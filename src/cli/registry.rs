@@ -1,0 +1,59 @@
+//! Before the plan: which registry a run speaks to. Before the first build: that its repositories are there.
+
+use crate::engine::dispatcher::exports_caches;
+use crate::error::Error;
+use crate::manifest::model::{ProjectManifest, Provider};
+use crate::plan::Plan;
+use crate::registry::ecr::{Ecr, EcrError};
+
+impl From<EcrError> for Error {
+    fn from(error: EcrError) -> Self {
+        Self::from(error.diagnostic()).caused_by(error)
+    }
+}
+
+/// Fills in the host that only ECR knows. A dry run does not ask where account and region say it already.
+pub(super) async fn locate(
+    manifest: &mut ProjectManifest,
+    dry_run: bool,
+) -> Result<Option<Ecr>, Error> {
+    let Provider::Ecr(settings) = &manifest.registry.provider else {
+        return Ok(None);
+    };
+    if dry_run && settings.host().is_some() {
+        return Ok(None);
+    }
+    let ecr = Ecr::connect(settings).await?;
+    manifest.locate(ecr.host(), ecr.plain_http());
+    Ok(Some(ecr))
+}
+
+/// Makes the repositories that the run pushes to and that are missing; returns them. Without `registry.create` they are
+/// an error.
+pub(super) async fn provide(
+    ecr: &Ecr,
+    plan: &Plan,
+    manifest: &ProjectManifest,
+) -> Result<Vec<String>, Error> {
+    let Provider::Ecr(settings) = &manifest.registry.provider else {
+        return Ok(vec![]);
+    };
+    let paths = paths(ecr, plan, exports_caches(&manifest.cache, plan));
+    Ok(ecr.provide(&paths, settings.create).await?)
+}
+
+/// Repositories of images and of the caches that are exported, each once, in the order of the run.
+fn paths(ecr: &Ecr, plan: &Plan, exports: bool) -> Vec<String> {
+    let mut paths: Vec<String> = Vec::new();
+    for planned in plan.containers.values() {
+        let container = &planned.container;
+        let caches = exports.then_some(&container.cache_repository);
+        for repository in std::iter::once(&container.repository).chain(caches) {
+            let path = repository.path().to_owned();
+            if repository.host == *ecr.host() && !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+    }
+    paths
+}
