@@ -30,7 +30,10 @@ impl Sessions {
     ) -> Result<Self, Failure> {
         let mut files = Vec::new();
         for root in std::iter::once(&container.context).chain(container.contexts.values()) {
-            files.push((root.clone(), from.get(root).await.map_err(lost)?));
+            files.push((
+                root.clone(),
+                from.get(root).await.map_err(|status| lost(&status))?,
+            ));
         }
         let container = credentials(shared).await?;
         Ok(Self { container, files })
@@ -69,10 +72,12 @@ impl Sessions {
 async fn credentials(shared: &Shared) -> Result<Session, Failure> {
     let services = Services::auth(shared.auth.clone());
     let channel = shared.builder.channel.clone();
-    session::open(channel, services).await.map_err(lost)
+    session::open(channel, services)
+        .await
+        .map_err(|status| lost(&status))
 }
 
-fn lost(status: tonic::Status) -> Failure {
+fn lost(status: &tonic::Status) -> Failure {
     Failure::new(format!("no session with the builder: {}", status.message()))
 }
 

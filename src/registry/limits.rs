@@ -53,7 +53,7 @@ mod tests {
         let waits: Vec<u128> = (0..6).map(|_| pace.wait(start).as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 100, 200, 300]);
         // Nothing is saved up beyond that.
-        let later = start + Duration::from_secs(60);
+        let later = start + Duration::from_mins(1);
         let waits: Vec<u128> = (0..4).map(|_| pace.wait(later).as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 100]);
     }

@@ -1,12 +1,15 @@
 //! Manifests that are taken, and what becomes of them.
 
 use super::super::find;
-use super::super::model::{Branches, CacheBackend, CacheExport, Network, Profile};
+use super::super::model::{
+    Branches, CacheBackend, CacheExport, EcrSettings, Network, Profile, Provider,
+};
 use super::{HEAD, good, load_in, repository};
 
 #[test]
 fn the_smallest_manifest_gets_every_default() {
-    let (dir, manifest) = good(&["containers/train/Dockerfile"], find::MINIMAL);
+    let text = format!("{HEAD}[discover]\nroots = [\"containers/*\"]\n");
+    let (dir, manifest) = good(&["containers/train/Dockerfile"], &text);
     let root = std::fs::canonicalize(dir.path()).unwrap();
     assert_eq!(manifest.root, root);
     assert!(manifest.registry.plain_http);
@@ -32,6 +35,19 @@ fn the_smallest_manifest_gets_every_default() {
     assert!(train.tags.is_empty() && train.needs.is_empty() && train.timeout.is_none());
     let pattern = &train.span.source.text[train.span.range.clone()];
     assert_eq!(pattern, "\"containers/*\"");
+}
+
+#[test]
+fn the_manifest_that_is_proposed_is_taken() {
+    let (_dir, manifest) = good(&["containers/train/Dockerfile"], find::MINIMAL);
+    let ecr = EcrSettings {
+        account: None,
+        region: None,
+        create: true,
+    };
+    assert_eq!(manifest.registry.provider, Provider::Ecr(ecr));
+    assert!(!manifest.registry.plain_http);
+    assert_eq!(manifest.containers["train"].repository.path(), "team/train");
 }
 
 #[test]

@@ -26,7 +26,9 @@ pub(super) async fn load(settings: &EcrSettings) -> Result<SdkConfig, EcrError> 
     let http = Builder::new().build_with_connector_fn(|limits, components| {
         let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
         connector.set_connector_settings(limits.cloned());
-        connector.set_sleep_impl(components.and_then(|all| all.sleep_impl()));
+        connector.set_sleep_impl(
+            components.and_then(aws_sdk_ecr::config::RuntimeComponents::sleep_impl),
+        );
         connector
             .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
             .build()

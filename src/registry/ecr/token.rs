@@ -61,7 +61,7 @@ fn handed_out_for(life: Duration) -> Duration {
     if life.is_zero() {
         return UNKNOWN;
     }
-    life - LEFT.min(life / 2)
+    life.saturating_sub(LEFT.min(life / 2))
 }
 
 #[cfg(test)]
