@@ -28,7 +28,7 @@ pub(super) async fn locate(
     Ok(Some(ecr))
 }
 
-/// Makes the repositories that the run pushes to and that are missing; returns them. Without `registry.create` they are
+/// Makes the repositories that the run pushes to and that are missing; returns them as `host/path`. Without `registry.create` they are
 /// an error.
 pub(super) async fn provide(
     ecr: &Ecr,
@@ -39,7 +39,9 @@ pub(super) async fn provide(
         return Ok(vec![]);
     };
     let paths = paths(ecr, plan, exports_caches(&manifest.cache, plan));
-    Ok(ecr.provide(&paths, settings.create).await?)
+    let made = ecr.provide(&paths, settings.create).await?;
+    let named = made.iter().map(|path| format!("{}/{path}", ecr.host()));
+    Ok(named.collect())
 }
 
 /// Repositories of images and of the caches that are exported, each once, in the order of the run.

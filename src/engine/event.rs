@@ -66,6 +66,7 @@ pub enum EventKind {
     },
     /// A repository of the registry that was missing was made, with the registry's defaults.
     RepositoryCreated {
+        /// `host/path`.
         repository: String,
     },
     ContainerStarted {

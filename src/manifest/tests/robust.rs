@@ -87,17 +87,6 @@ fn an_empty_file_and_a_byte_order_mark_are_no_riddles() {
       = help: or write each:
               [containers.NAME]
               context = "path/of/its/folder"
-
-    error: there is no `[registry]`
-     --> containers.toml:1:1
-      |
-    1 |
-      | ^ the manifest does not say where images go
-      |
-      = help: write, for example:
-              [registry]
-              provider = "oci"
-              host = "localhost:5000"
     "#);
     let (_dir, manifest) = good(
         &["containers/a/Dockerfile"],
