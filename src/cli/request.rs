@@ -2,10 +2,12 @@
 //! interpret. Flags win over the environment.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::args::{ColorArg, DeployArgs, Global, ProgressArg};
 use crate::clock;
 use crate::diagnostic::Diagnostic;
+use crate::engine::stall;
 use crate::environment::Environment;
 use crate::manifest;
 use crate::manifest::model::Platform;
@@ -42,6 +44,8 @@ pub(crate) struct DeployRequest {
     pub(crate) platform: Option<Platform>,
     pub(crate) keep_going: bool,
     pub(crate) output: ImageOutput,
+    /// The longest silence of the builder's own work.
+    pub(crate) stall: Duration,
     pub(crate) metadata_file: Option<PathBuf>,
 }
 
@@ -117,8 +121,9 @@ impl DeployRequest {
         }
         let platform = args.platform.as_deref().map(platform).transpose();
         let platform = platform.map_err(|error| errors.push(error));
-        let (Ok(channel), Ok(release), Ok(platform), true) =
-            (channel, release, platform, errors.is_empty())
+        let stall = stall_timeout(environment).map_err(|error| errors.push(error));
+        let (Ok(channel), Ok(release), Ok(platform), Ok(stall), true) =
+            (channel, release, platform, stall, errors.is_empty())
         else {
             return Err(errors);
         };
@@ -141,6 +146,7 @@ impl DeployRequest {
             release,
             tags,
             platform,
+            stall,
             keep_going: args.keep_going,
             output: ImageOutput {
                 push: !args.no_push,
@@ -153,19 +159,30 @@ impl DeployRequest {
     }
 }
 
+fn stall_timeout(environment: &Environment) -> Result<Duration, Diagnostic> {
+    let Some(text) = environment.get(stall::VARIABLE) else {
+        return Ok(stall::DEFAULT);
+    };
+    let name = stall::VARIABLE;
+    manifest::duration(text).map_err(|refusal| refused(&format!("{name}: `{text}`"), refusal))
+}
+
+/// An error with the grammar's own remedy.
+fn refused(what: &str, (why, help): (String, Option<String>)) -> Diagnostic {
+    let error = Diagnostic::error(format!("{what} {why}"));
+    match help {
+        Some(help) => error.help(help),
+        None => error,
+    }
+}
+
 /// `--platform`.
 fn platform(text: &str) -> Result<Platform, Diagnostic> {
     if text.contains(',') {
         let error = Diagnostic::error("--platform: several platforms are not built yet");
         return Err(error.help("name one, such as linux/amd64"));
     }
-    manifest::platform(text).map_err(|(why, help)| {
-        let error = Diagnostic::error(format!("--platform: `{text}`: {why}"));
-        match help {
-            Some(help) => error.help(help),
-            None => error,
-        }
-    })
+    manifest::platform(text).map_err(|refusal| refused(&format!("--platform: `{text}`:"), refusal))
 }
 
 /// `--release`, else `TIMESTAMP`, else the time.

@@ -13,5 +13,6 @@ mod log_lines;
 pub mod outcome;
 mod scheduler;
 mod solve_request;
+pub(crate) mod stall;
 pub(crate) mod steps;
 mod verify;
