@@ -1,19 +1,17 @@
 //! `skiff deploy` and `skiff build`: from request to plan, and from plan to run.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use indexmap::IndexMap;
-
 use super::registry;
-use super::request::{DeployRequest, Invocation, Selection};
+use super::request::{DeployRequest, Invocation};
+use super::selection::{Selected, Survey};
 use crate::atomic_file;
 use crate::buildkit::Builder;
 use crate::buildkit::dial::{self, DialError, EngineAddress};
 use crate::buildkit::session::auth::AuthService;
 use crate::cancel;
-use crate::changes::git::Checkout;
 use crate::diagnostic::{Diagnostic, Severity, human};
 use crate::engine::dispatcher::{self, Tools};
 use crate::engine::event::Events;
@@ -26,7 +24,7 @@ use crate::project::{self, Project};
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
 use crate::release::channel::{self, Sources};
-use crate::release::{ci, names};
+use crate::release::names;
 use crate::report::output::{self, Output};
 use crate::report::{self, Progress, failure, metadata, summary};
 
@@ -39,17 +37,18 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Error> {
     let (mut project, warnings) = load(&request, invocation, environment)?;
     warn(&warnings, output);
-    let selected = select(&project, &request.selection)?;
+    let mut survey = Survey::new(&project.manifest, environment)?;
+    let selected = survey.select(&project, &request.selection, None)?;
     let ecr = registry::locate(&mut project.manifest, request.dry_run).await?;
-    let plan = make_plan(&project, &selected, &request, environment)?;
+    let sources = survey.sources(&project, &selected.containers)?;
+    let plan = make_plan(&project, selected, &request, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
     if request.dry_run {
         output.out(&report::plan::render(&plan));
         return Ok(ExitCode::SUCCESS);
     }
     if plan.containers.is_empty() {
-        output.out("nothing to do: the manifest has no containers");
-        return Ok(ExitCode::SUCCESS);
+        return nothing(&plan, &request, invocation, output).await;
     }
     let credentials = CredentialSources {
         ecr,
@@ -97,86 +96,45 @@ fn warn(warnings: &[Diagnostic], output: &Output) {
 
 fn make_plan(
     project: &Project,
-    selected: &IndexMap<String, String>,
+    selected: Selected,
     request: &DeployRequest,
-    environment: &Environment,
+    sources: &Sources,
 ) -> Result<Plan, Error> {
-    let sources = sources(project, selected, environment)?;
-    let channels = channel::decide(&project.manifest.channels, &sources, &request.channels);
+    let channels = channel::decide(&project.manifest.channels, sources, &request.channels);
     let orders = Orders {
         release: request.release.clone(),
         channels,
         tags: request.tags.clone(),
         output: request.output,
+        base: selected.base,
     };
-    Ok(plan::make(project, selected, orders, &sources)?)
+    Ok(plan::make(project, &selected.containers, orders, sources)?)
 }
 
-/// As a name it means every container; the manifest gives it to none.
-const ALL: &str = "all";
-
-/// The containers that were asked for, in the manifest's order, with the reason for each.
-fn select(
-    project: &Project,
-    selection: &Selection,
-) -> Result<IndexMap<String, String>, Vec<Diagnostic>> {
-    let containers = &project.manifest.containers;
-    let names = match selection {
-        Selection::All { reason } => {
-            return Ok(containers
-                .keys()
-                .map(|n| (n.clone(), (*reason).to_owned()))
-                .collect());
-        }
-        Selection::Named(names) => names,
-    };
-    let unknown = |name: &&String| *name != ALL && !containers.contains_key(name.as_str());
-    let errors: Vec<Diagnostic> = names
-        .iter()
-        .filter(unknown)
-        .map(|name| project::unknown(name, &project.manifest))
-        .collect();
-    if !errors.is_empty() {
-        return Err(errors);
+/// A run that has nothing to do, told as every run is.
+async fn nothing(
+    plan: &Plan,
+    request: &DeployRequest,
+    invocation: &Invocation,
+    output: &Output,
+) -> Result<ExitCode, Error> {
+    let file = invocation.events.as_deref().map(create).transpose()?;
+    if let Some(path) = &request.metadata_file {
+        create(path)?;
+        atomic_file::write(path, b"{}\n").map_err(|error| cannot_write(path, &error))?;
     }
-    let all = names.iter().any(|name| name == ALL);
-    let asked = containers.keys().filter(|name| all || names.contains(name));
-    let reason = if all { ALL } else { "named" };
-    Ok(asked
-        .map(|name| (name.clone(), reason.to_owned()))
-        .collect())
-}
-
-/// What git and the CI say of the sources that the selected containers and their parents are built from.
-fn sources(
-    project: &Project,
-    selected: &IndexMap<String, String>,
-    environment: &Environment,
-) -> Result<Sources, Diagnostic> {
-    let manifest = &project.manifest;
-    let failed = |error: crate::changes::git::GitError| {
-        Diagnostic::error(error.to_string()).help(error.help())
+    let progress = match invocation.progress {
+        Progress::Json => Progress::Json,
+        _ => Progress::Quiet,
     };
-    let mut sources = Sources::default();
-    if let Some(checkout) = Checkout::find(&manifest.root).map_err(failed)? {
-        let mut paths: Vec<PathBuf> = vec![manifest.path.clone()];
-        for name in project.graph.closure(selected.keys().map(String::as_str)) {
-            if let Some(container) = manifest.containers.get(name) {
-                paths.extend([container.context.clone(), container.dockerfile.clone()]);
-                paths.extend(container.contexts.values().cloned());
-            }
-        }
-        sources = Sources {
-            checkout: true,
-            commit: checkout.commit(),
-            branch: checkout.branch(),
-            default_branch: checkout.default_branch(),
-            pull_request: None,
-            uncommitted: checkout.uncommitted(&paths).map_err(failed)?,
-        };
+    let (events, receiver) = Events::channel();
+    let reporter = report::spawn(receiver, progress, file, output.clone());
+    dispatcher::nothing(plan, events).await;
+    let _ = reporter.await;
+    if progress != Progress::Json {
+        output.out(&report::plan::nothing(plan));
     }
-    ci::complete(&mut sources, environment);
-    Ok(sources)
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn execute(
@@ -210,6 +168,9 @@ async fn execute(
 
     let (events, receiver) = Events::channel();
     let reporter = report::spawn(receiver, invocation.progress, event_file, output.clone());
+    if let (Progress::Terminal, Some(base)) = (invocation.progress, &plan.base) {
+        output.err(&base.sentence());
+    }
     let tools = Tools {
         jobs: request.jobs.unwrap_or_else(|| builder.cpus.clamp(2, 8)),
         keep_going: request.keep_going,
@@ -277,10 +238,12 @@ fn conclude(outcome: &RunOutcome, plan: &Plan, invocation: &Invocation, output: 
 
 /// A file that a flag names, opened for writing.
 fn create(path: &Path) -> Result<File, Diagnostic> {
-    File::create(path).map_err(|error| {
-        Diagnostic::error(format!("cannot write {}: {error}", path.display()))
-            .help("see that its folder exists and may be written to")
-    })
+    File::create(path).map_err(|error| cannot_write(path, &error))
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::error(format!("cannot write {}: {error}", path.display()))
+        .help("see that its folder exists and may be written to")
 }
 
 fn no_builder(error: DialError) -> Error {

@@ -5,6 +5,7 @@ mod deploy;
 mod inputs;
 mod registry;
 mod request;
+mod selection;
 
 use std::process::ExitCode;
 

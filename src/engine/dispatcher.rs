@@ -129,6 +129,27 @@ pub(crate) fn exports_caches(cache: &Cache, plan: &Plan) -> bool {
         && plan.output.push
 }
 
+/// A run that has nothing to do: only its events.
+pub(crate) async fn nothing(plan: &Plan, events: Events) {
+    events
+        .send(EventKind::RunStarted {
+            format: event::FORMAT,
+            skiff: env!("CARGO_PKG_VERSION"),
+            release: plan.release.to_string(),
+            builder: "none".to_owned(),
+            jobs: 0,
+            keep_going: false,
+            compared_with: plan.base.as_ref().map(Into::into),
+            containers: vec![],
+        })
+        .await;
+    let finished = EventKind::RunFinished {
+        exit_code: 0,
+        seconds: 0.0,
+    };
+    events.send(finished).await;
+}
+
 async fn announce(plan: &Plan, shared: &Shared, jobs: usize, keep_going: bool) {
     let containers = plan
         .containers
@@ -146,6 +167,7 @@ async fn announce(plan: &Plan, shared: &Shared, jobs: usize, keep_going: bool) {
         builder: shared.builder.description.clone(),
         jobs,
         keep_going,
+        compared_with: plan.base.as_ref().map(Into::into),
         containers: containers.collect(),
     };
     shared.events.send(started).await;

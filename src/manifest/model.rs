@@ -54,7 +54,7 @@ impl ProjectManifest {
 }
 
 /// Where images go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Registry {
     pub provider: Provider,
     /// With [`Provider::Ecr`] a stand-in until [`ProjectManifest::locate`] is told the host.
@@ -103,7 +103,7 @@ pub(crate) struct Cache {
 }
 
 /// One container of the manifest, everything that the manifest and the defaults say of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Container {
     pub name: ContainerName,
     /// The build context, absolute.

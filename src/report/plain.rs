@@ -4,7 +4,8 @@
 use jiff::Timestamp;
 
 use super::output::seconds;
-use crate::engine::event::{Event, EventKind, LogStream, PlannedContainer};
+use crate::changes::base;
+use crate::engine::event::{ComparedWith, Event, EventKind, LogStream, PlannedContainer};
 use crate::engine::outcome::ContainerStatus;
 
 /// The builder's own steps are shown only when they took this long.
@@ -27,16 +28,25 @@ impl Plain {
                 release,
                 builder,
                 jobs,
+                compared_with,
                 containers,
                 ..
             } => {
                 self.started = Some(event.time);
                 let widths = containers.iter().map(|c| c.container.chars().count());
                 self.width = widths.max().unwrap_or(0);
-                let (count, reasons) = (count(containers.len()), reasons(containers));
-                return Some(format!(
-                    "skiff {skiff}: release {release}, {count} ({reasons}), {jobs} at a time, {builder}"
-                ));
+                let count = count(containers.len());
+                let why = match compared_with {
+                    Some(_) => String::new(),
+                    None => format!(" ({})", reasons(containers)),
+                };
+                let mut text = format!(
+                    "skiff {skiff}: release {release}, {count}{why}, {jobs} at a time, {builder}"
+                );
+                if let Some(compared) = compared_with {
+                    text.push_str(&selection(compared, containers));
+                }
+                return Some(text);
             }
             EventKind::Warning { container, message } => {
                 let container = container
@@ -165,6 +175,15 @@ fn count(containers: usize) -> String {
     format!("{containers} container{plural}")
 }
 
+/// How the run's containers were found: a line for the commit, and one for each container that is compared with it.
+fn selection(compared: &ComparedWith, containers: &[PlannedContainer]) -> String {
+    let commit = compared.commit.as_deref();
+    let sentence = base::sentence(commit, &compared.reason, &compared.passed_over);
+    let line = |c: &PlannedContainer| format!("\n  {}: {}", c.container, c.reason);
+    let compared = containers.iter().filter(|_| compared.commit.is_some());
+    format!("\n{sentence}{}", compared.map(line).collect::<String>())
+}
+
 /// Why containers are in the run, each reason once.
 fn reasons(containers: &[PlannedContainer]) -> String {
     let mut reasons: Vec<&str> = containers.iter().map(|c| c.reason.as_str()).collect();
@@ -213,6 +232,7 @@ mod tests {
                 builder: "docker engine".into(),
                 jobs: 2,
                 keep_going: false,
+                compared_with: None,
                 containers: vec![planned],
             },
             EventKind::ContainerStarted { container: train() },

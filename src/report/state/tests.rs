@@ -22,6 +22,7 @@ impl Told {
             builder: "docker engine".into(),
             jobs: 2,
             keep_going: false,
+            compared_with: None,
             containers: containers
                 .iter()
                 .map(|(name, parents)| PlannedContainer {
