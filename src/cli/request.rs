@@ -39,7 +39,8 @@ pub(crate) struct DeployRequest {
     pub(crate) release: Tag,
     /// Immutable tags for every released container.
     pub(crate) tags: Vec<Tag>,
-    pub(crate) platform: Option<Platform>,
+    /// Instead of the manifest's; empty: as the manifest says.
+    pub(crate) platforms: Vec<Platform>,
     pub(crate) keep_going: bool,
     pub(crate) output: ImageOutput,
     pub(crate) metadata_file: Option<PathBuf>,
@@ -115,11 +116,15 @@ impl DeployRequest {
                 Err(error) => errors.push(Diagnostic::error(format!("--tag: {error}"))),
             }
         }
-        let platform = args.platform.as_deref().map(platform).transpose();
-        let platform = platform.map_err(|error| errors.push(error));
-        let (Ok(channel), Ok(release), Ok(platform), true) =
-            (channel, release, platform, errors.is_empty())
-        else {
+        let mut platforms: Vec<Platform> = Vec::new();
+        for text in &args.platform {
+            match platform(text) {
+                Ok(platform) if platforms.contains(&platform) => {}
+                Ok(platform) => platforms.push(platform),
+                Err(error) => errors.push(error),
+            }
+        }
+        let (Ok(channel), Ok(release), true) = (channel, release, errors.is_empty()) else {
             return Err(errors);
         };
         let all = |reason| Selection::All { reason };
@@ -140,7 +145,7 @@ impl DeployRequest {
             },
             release,
             tags,
-            platform,
+            platforms,
             keep_going: args.keep_going,
             output: ImageOutput {
                 push: !args.no_push,
@@ -155,10 +160,6 @@ impl DeployRequest {
 
 /// `--platform`.
 fn platform(text: &str) -> Result<Platform, Diagnostic> {
-    if text.contains(',') {
-        let error = Diagnostic::error("--platform: several platforms are not built yet");
-        return Err(error.help("name one, such as linux/amd64"));
-    }
     manifest::platform(text).map_err(|(why, help)| {
         let error = Diagnostic::error(format!("--platform: `{text}`: {why}"));
         match help {
