@@ -5,7 +5,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use crate::diagnostic::{Diagnostic, Severity, SourceText};
+use crate::diagnostic::{Diagnostic, Severity, SourceText, nearest};
 use crate::dockerfile::{self, Dockerfile, ImageUse, ImageUses};
 use crate::graph::{self, Edge, EdgeKind, Graph, Node};
 use crate::manifest::model::{Container, ProjectManifest};
@@ -135,6 +135,18 @@ fn known_stages(container: &Container, dockerfile: &Dockerfile) -> Result<(), Di
             container.span.clone(),
             "`no_cache_filter` of this container",
         )),
+    }
+}
+
+/// A name that no container has.
+pub(crate) fn unknown(name: &str, manifest: &ProjectManifest) -> Diagnostic {
+    let mut known: Vec<&str> = manifest.containers.keys().map(String::as_str).collect();
+    known.sort_unstable();
+    let error = Diagnostic::error(format!("there is no container `{name}`"));
+    let error = error.note(format!("containers: {}", known.join(", ")));
+    match nearest(name, known) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None => error,
     }
 }
 

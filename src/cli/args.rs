@@ -74,6 +74,27 @@ pub(crate) enum Command {
     Deploy(DeployArgs),
     /// Build containers and push them; no channel moves (deploy --no-promote)
     Build(DeployArgs),
+    /// List what a container is made from: the files that are sent as context, each with its hash
+    Inputs(InputsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InputsArgs {
+    /// The container
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// How it is listed
+    #[arg(long, value_enum, default_value_t = FormatArg::Human, value_name = "FORMAT")]
+    pub(crate) format: FormatArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatArg {
+    /// Tables for people
+    Human,
+    /// One JSON object
+    Json,
 }
 
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use crate::buildkit::dial::{self, DialError, EngineAddress};
 use crate::buildkit::session::auth::AuthService;
 use crate::cancel;
 use crate::changes::git::Checkout;
-use crate::diagnostic::{Diagnostic, Severity, human, nearest};
+use crate::diagnostic::{Diagnostic, Severity, human};
 use crate::engine::dispatcher::{self, Tools};
 use crate::engine::event::Events;
 use crate::engine::outcome::{ContainerStatus, RunOutcome};
@@ -176,16 +176,7 @@ fn select(
     let errors: Vec<Diagnostic> = names
         .iter()
         .filter(unknown)
-        .map(|name| {
-            let mut known: Vec<&str> = containers.keys().map(String::as_str).collect();
-            known.sort_unstable();
-            let error = Diagnostic::error(format!("there is no container `{name}`"));
-            let error = error.note(format!("containers: {}", known.join(", ")));
-            match nearest(name, known) {
-                Some(near) => error.help(format!("did you mean `{near}`?")),
-                None => error,
-            }
-        })
+        .map(|name| project::unknown(name, &project.manifest))
         .collect();
     if !errors.is_empty() {
         return Err(errors);
