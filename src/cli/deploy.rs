@@ -256,6 +256,7 @@ async fn execute(
     let tools = Tools {
         jobs: request.jobs.unwrap_or_else(|| builder.cpus.clamp(2, 8)),
         keep_going: request.keep_going,
+        stall: request.stall,
         created,
         builder,
         registry: client,

@@ -2,10 +2,12 @@
 //! interpret. Flags win over the environment.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::args::{ColorArg, DeployArgs, Global, ProgressArg};
 use crate::clock;
 use crate::diagnostic::Diagnostic;
+use crate::engine::stall;
 use crate::environment::Environment;
 use crate::manifest;
 use crate::manifest::model::Platform;
@@ -43,6 +45,8 @@ pub(crate) struct DeployRequest {
     pub(crate) platforms: Vec<Platform>,
     pub(crate) keep_going: bool,
     pub(crate) output: ImageOutput,
+    /// The longest silence of the builder's own work.
+    pub(crate) stall: Duration,
     pub(crate) metadata_file: Option<PathBuf>,
 }
 
@@ -124,7 +128,10 @@ impl DeployRequest {
                 Err(error) => errors.push(error),
             }
         }
-        let (Ok(channel), Ok(release), true) = (channel, release, errors.is_empty()) else {
+        let stall = stall_timeout(environment).map_err(|error| errors.push(error));
+        let (Ok(channel), Ok(release), Ok(stall), true) =
+            (channel, release, stall, errors.is_empty())
+        else {
             return Err(errors);
         };
         let all = |reason| Selection::All { reason };
@@ -146,6 +153,7 @@ impl DeployRequest {
             release,
             tags,
             platforms,
+            stall,
             keep_going: args.keep_going,
             output: ImageOutput {
                 push: !args.no_push,
@@ -158,15 +166,26 @@ impl DeployRequest {
     }
 }
 
+fn stall_timeout(environment: &Environment) -> Result<Duration, Diagnostic> {
+    let Some(text) = environment.get(stall::VARIABLE) else {
+        return Ok(stall::DEFAULT);
+    };
+    let name = stall::VARIABLE;
+    manifest::duration(text).map_err(|refusal| refused(&format!("{name}: `{text}`"), refusal))
+}
+
+/// An error with the grammar's own remedy.
+fn refused(what: &str, (why, help): (String, Option<String>)) -> Diagnostic {
+    let error = Diagnostic::error(format!("{what} {why}"));
+    match help {
+        Some(help) => error.help(help),
+        None => error,
+    }
+}
+
 /// `--platform`.
 fn platform(text: &str) -> Result<Platform, Diagnostic> {
-    manifest::platform(text).map_err(|(why, help)| {
-        let error = Diagnostic::error(format!("--platform: `{text}`: {why}"));
-        match help {
-            Some(help) => error.help(help),
-            None => error,
-        }
-    })
+    manifest::platform(text).map_err(|refusal| refused(&format!("--platform: `{text}`:"), refusal))
 }
 
 /// `--release`, else `TIMESTAMP`, else the time.

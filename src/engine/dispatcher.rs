@@ -41,6 +41,8 @@ pub(crate) struct Tools {
     pub(crate) jobs: usize,
     /// After a failure, build what does not need the container that failed.
     pub(crate) keep_going: bool,
+    /// The longest silence of the builder's own work.
+    pub(crate) stall: std::time::Duration,
     /// Repositories that were missing and are there now.
     pub(crate) created: Vec<String>,
 }
@@ -59,6 +61,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         events: tools.events,
         cache: tools.cache.backend,
         output: plan.output,
+        stall: tools.stall,
         root: tools.root,
     });
     announce(&plan, &shared, tools.jobs, tools.keep_going).await;

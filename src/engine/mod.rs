@@ -14,5 +14,6 @@ pub mod outcome;
 pub(crate) mod private;
 mod scheduler;
 mod solve_request;
+pub(crate) mod stall;
 pub(crate) mod steps;
 mod verify;

@@ -73,6 +73,11 @@ pub(crate) fn platform(text: &str) -> Result<model::Platform, (String, Option<St
     grammar::parse_platform(text).map_err(|refusal| (refusal.why, refusal.help))
 }
 
+/// A duration as users write it, such as `1h30m`; the error as [`platform`]'s.
+pub(crate) fn duration(text: &str) -> Result<std::time::Duration, (String, Option<String>)> {
+    grammar::duration(text).map_err(|refusal| (refusal.why, refusal.help))
+}
+
 /// The file, absolute, and its folder, absolute and canonical.
 fn placed(path: &Path) -> std::io::Result<(PathBuf, PathBuf)> {
     let absolute = std::path::absolute(path)?;
