@@ -8,6 +8,7 @@
 mod credentials;
 mod deploy;
 mod ecr;
+mod explained;
 mod failures;
 mod interrupts;
 mod limits;
