@@ -136,9 +136,9 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "TAG")]
     pub(crate) tag: Vec<String>,
 
-    /// Build for this platform instead of the manifest's, such as linux/arm64
-    #[arg(long, value_name = "OS/ARCH")]
-    pub(crate) platform: Option<String>,
+    /// Build for this platform instead of the manifest's, such as linux/arm64; several joined by commas
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
 
     /// Write what became of each container to this file, as JSON
     #[arg(long, value_name = "FILE")]

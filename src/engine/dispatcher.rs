@@ -13,6 +13,7 @@ use super::event::{self, EventKind, Events};
 use super::files::FileSessions;
 use super::job::{self, Built, Image, JobError, Report, Shared};
 use super::outcome::{ContainerOutcome, ContainerStatus, Failure, Promotion, RunOutcome};
+use super::private::Private;
 use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
@@ -28,6 +29,8 @@ pub(crate) struct Tools {
     pub(crate) builder: Builder,
     pub(crate) registry: Client,
     pub(crate) auth: AuthService,
+    /// Secrets and agents, by container.
+    pub(crate) private: BTreeMap<String, Private>,
     pub(crate) events: Events,
     pub(crate) cache: Cache,
     /// Names this machine to the builder.
@@ -54,6 +57,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         builder: tools.builder,
         registry: tools.registry,
         auth: tools.auth,
+        private: tools.private,
         events: tools.events,
         cache: tools.cache.backend,
         output: plan.output,

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::event::{EventKind, Events};
 use super::files::FileSessions;
 use super::outcome::Failure;
+use super::private::Private;
 use super::solve_request::{Sessions, exporter, solve_request};
 use super::steps::Steps;
 use super::verify::{exported_digest, verify};
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     pub(super) builder: Builder,
     pub(super) registry: Client,
     pub(super) auth: AuthService,
+    /// Secrets and agents, by container.
+    pub(super) private: BTreeMap<String, Private>,
     pub(super) files: FileSessions,
     pub(super) events: Events,
     pub(super) cache: CacheBackend,

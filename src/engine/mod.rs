@@ -11,6 +11,7 @@ mod files;
 mod job;
 mod log_lines;
 pub mod outcome;
+pub(crate) mod private;
 mod scheduler;
 mod solve_request;
 pub(crate) mod stall;

@@ -12,4 +12,5 @@ mod failures;
 mod interrupts;
 mod limits;
 mod manifest;
+mod options;
 mod support;
