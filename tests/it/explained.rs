@@ -108,14 +108,10 @@ fn a_source_in_a_stage_or_a_named_context_is_looked_for_there() {
 #[test]
 fn a_program_for_another_processor() {
     // The head of an ELF file for 64-bit ARM.
-    let head = "7f454c460201010000000000000000000200b70001000000";
+    let head = r"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0\x01\0\0\0";
     let ended = failure(
         &format!(
-            "FROM BUSYBOX\nRUN printf '{}' > /bad && head -c 200 /dev/zero >> /bad && chmod +x /bad\nRUN [\"/bad\"]\n",
-            head.as_bytes()
-                .chunks(2)
-                .map(|byte| format!("\\\\x{}", String::from_utf8_lossy(byte)))
-                .collect::<String>()
+            "FROM BUSYBOX\nRUN printf '{head}' > /bad && head -c 200 /dev/zero >> /bad && chmod +x /bad\nRUN [\"/bad\"]\n"
         ),
         &[],
     );
