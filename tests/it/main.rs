@@ -9,6 +9,7 @@ mod credentials;
 mod deploy;
 mod ecr;
 mod failures;
+mod ignore;
 mod interrupts;
 mod limits;
 mod manifest;
