@@ -13,4 +13,5 @@ mod ignore;
 mod interrupts;
 mod limits;
 mod manifest;
+mod options;
 mod support;
