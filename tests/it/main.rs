@@ -10,6 +10,7 @@ mod deploy;
 mod ecr;
 mod explained;
 mod failures;
+mod ignore;
 mod interrupts;
 mod limits;
 mod manifest;
