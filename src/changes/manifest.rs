@@ -40,15 +40,7 @@ fn differences(old: &Settings, new: &Container) -> Option<String> {
     let Some(old) = old.containers.get(&new.name) else {
         return Some("did not have this container".to_owned());
     };
-    // Where it stands in the file, how long it may take and where its cache is: none of its images depends on that.
-    let same = Container {
-        span: new.span.clone(),
-        timeout: new.timeout,
-        cache_repository: new.cache_repository.clone(),
-        cache_tag: new.cache_tag.clone(),
-        ..old.clone()
-    };
-    if same == *new {
+    if comparable(old, new) == comparable(new, new) {
         return None;
     }
     let keys = [
@@ -56,9 +48,13 @@ fn differences(old: &Settings, new: &Container) -> Option<String> {
         ("dockerfile", old.dockerfile != new.dockerfile),
         ("target", old.target != new.target),
         ("args", old.args != new.args),
-        ("contexts", old.contexts != new.contexts),
+        (
+            "contexts",
+            old.contexts != new.contexts || old.image_contexts != new.image_contexts,
+        ),
         ("labels", old.labels != new.labels),
         ("network", old.network != new.network),
+        ("platforms", old.platforms != new.platforms),
         ("profile", old.profile != new.profile),
         ("tags", old.tags != new.tags),
         ("needs", old.needs != new.needs),
@@ -74,4 +70,21 @@ fn differences(old: &Settings, new: &Container) -> Option<String> {
     } else {
         format!("changed {}", keys.join(", "))
     })
+}
+
+/// A container without what none of its images depends on: where it stands in the file, how long it may take, where its
+/// cache is; these are taken from `new`.
+fn comparable(container: &Container, new: &Container) -> Container {
+    let mut container = Container {
+        span: new.span.clone(),
+        timeout: new.timeout,
+        cache_repository: new.cache_repository.clone(),
+        cache_tag: new.cache_tag.clone(),
+        ..container.clone()
+    };
+    let options = &mut container.options;
+    let secrets = options.secrets.iter_mut().map(|secret| &mut secret.span);
+    let places = secrets.chain(options.ssh.iter_mut().map(|agent| &mut agent.span));
+    places.for_each(|place| place.clone_from(&new.span));
+    container
 }

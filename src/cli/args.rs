@@ -140,9 +140,9 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "TAG")]
     pub(crate) tag: Vec<String>,
 
-    /// Build for this platform instead of the manifest's, such as linux/arm64
-    #[arg(long, value_name = "OS/ARCH")]
-    pub(crate) platform: Option<String>,
+    /// Build for this platform instead of the manifest's, such as linux/arm64; several joined by commas
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
 
     /// Write what became of each container to this file, as JSON
     #[arg(long, value_name = "FILE")]
@@ -151,6 +151,14 @@ pub(crate) struct DeployArgs {
     /// Move this channel, whatever the branch
     #[arg(long, value_name = "NAME", conflicts_with = "no_promote")]
     pub(crate) channel: Option<String>,
+
+    /// Move channels though what they stand on is of a diverged, unknown or newer commit
+    #[arg(long, conflicts_with = "no_promote")]
+    pub(crate) force_promote: bool,
+
+    /// Why, for the release's record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
 
     /// Move channels though there are uncommitted changes
     #[arg(long)]

@@ -12,19 +12,27 @@ use crate::buildkit::Builder;
 use crate::buildkit::dial::{self, DialError, EngineAddress};
 use crate::buildkit::session::auth::AuthService;
 use crate::cancel;
+use crate::changes::git::Checkout;
 use crate::diagnostic::{Diagnostic, Severity, human};
 use crate::engine::dispatcher::{self, Tools};
 use crate::engine::event::Events;
 use crate::engine::outcome::{ContainerStatus, RunOutcome};
+use crate::engine::private;
+use crate::engine::releasing::Releasing;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
-use crate::manifest;
+use crate::manifest::{self, model::Container, model::ProjectManifest};
 use crate::plan::{self, Orders, Plan};
+use crate::profile;
 use crate::project::{self, Project};
+use crate::reference::Repository;
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
 use crate::release::channel::{self, Sources};
-use crate::release::names;
+use crate::release::lineage::History;
+use crate::release::publish::Circumstances;
+use crate::release::store::{Store, StoreError};
+use crate::release::{ci, names};
 use crate::report::output::{self, Output};
 use crate::report::{self, Progress, failure, metadata, summary};
 
@@ -43,6 +51,7 @@ pub(crate) async fn run(
     let sources = survey.sources(&project, &selected.containers)?;
     let plan = make_plan(&project, selected, &request, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
+    one_platform(&plan)?;
     if request.dry_run {
         output.out(&report::plan::render(&plan));
         return Ok(ExitCode::SUCCESS);
@@ -54,9 +63,12 @@ pub(crate) async fn run(
         ecr,
         ..CredentialSources::new(environment.docker_config())
     };
+    let mut circumstances = ci::circumstances(&sources, environment);
+    circumstances.reason.clone_from(&request.reason);
     execute(
         plan,
         &project,
+        circumstances,
         credentials,
         &request,
         invocation,
@@ -75,12 +87,51 @@ fn load(
     let path = manifest::find(invocation.manifest.as_deref(), &environment.directory)?;
     let shown = project::shown(&path, &environment.directory);
     let (mut manifest, warnings) = manifest::load(&path, &shown)?;
-    if let Some(platform) = &request.platform {
-        for container in manifest.containers.values_mut() {
-            container.platform = platform.clone();
+    for container in manifest.containers.values_mut() {
+        if !request.platforms.is_empty() {
+            container.platforms.clone_from(&request.platforms);
         }
+        epoch(container, environment)?;
     }
     Ok((project::read(manifest)?, warnings))
+}
+
+/// `SOURCE_DATE_EPOCH` of the environment, where the manifest gives none.
+fn epoch(container: &mut Container, environment: &Environment) -> Result<(), Diagnostic> {
+    let Some(value) = environment.get(profile::SOURCE_DATE_EPOCH) else {
+        return Ok(());
+    };
+    if value.parse::<u64>().is_err() {
+        let error = Diagnostic::error(format!(
+            "SOURCE_DATE_EPOCH in the environment is `{value}`, which is no time"
+        ));
+        return Err(error.help("set it to seconds since 1970, such as `git log -1 --format=%ct`"));
+    }
+    let name = profile::SOURCE_DATE_EPOCH.to_owned();
+    container
+        .args
+        .entry(name)
+        .or_insert_with(|| value.to_owned());
+    Ok(())
+}
+
+/// With `--platform`: what the manifest could not be held to.
+fn one_platform(plan: &Plan) -> Result<(), Vec<Diagnostic>> {
+    let errors = plan.containers.iter().filter_map(|(name, planned)| {
+        let container = &planned.container;
+        let why = container.profile.one_platform()?;
+        (container.platforms.len() > 1).then(|| {
+            Diagnostic::error(format!("`{name}` cannot be built for several platforms"))
+                .at(container.span.clone(), why)
+                .help("name one platform, or write `profile = \"oci\"`")
+        })
+    });
+    let errors: Vec<_> = errors.collect();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors)
+    }
 }
 
 fn warn(warnings: &[Diagnostic], output: &Output) {
@@ -137,15 +188,18 @@ async fn nothing(
     Ok(ExitCode::SUCCESS)
 }
 
+#[expect(clippy::too_many_arguments, reason = "what a run is made of")]
 async fn execute(
     plan: Plan,
     project: &Project,
+    circumstances: Circumstances,
     credentials: CredentialSources,
     request: &DeployRequest,
     invocation: &Invocation,
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
+    let private = private::look(&plan, environment)?;
     let event_file = invocation.events.as_deref().map(create).transpose()?;
     // Found out before anything is built, not after: the file can be written.
     let metadata = request.metadata_file.as_deref().map(create).transpose()?;
@@ -154,8 +208,9 @@ async fn execute(
         Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
     })?;
     let client = client(project, credentials.clone());
+    let store = Store::new(client.clone(), project.manifest.state.clone());
     let builder = tokio::select! {
-        ready = prepare(&plan, &client, environment) => ready?,
+        ready = prepare(&plan, &client, &store, environment) => ready?,
         () = cancel.cancelled() => {
             let stopped = Diagnostic::error("interrupted before anything was built");
             return Err(Error::new(ErrorKind::Interrupted, vec![stopped]));
@@ -179,10 +234,18 @@ async fn execute(
         builder,
         registry: client,
         auth: AuthService::new(credentials),
+        private,
         events,
         cache: project.manifest.cache.clone(),
         machine: machine(environment),
         root: project.manifest.root.clone(),
+        releasing: Releasing {
+            store,
+            history: history(&project.manifest.root)?,
+            circumstances,
+            force: request.force_promote,
+            all: all(&project.manifest),
+        },
     };
     let outcome = dispatcher::run(plan.clone(), tools, &cancel).await;
     // The run dropped its end of the channel: what is left is to be written.
@@ -206,6 +269,7 @@ async fn execute(
 async fn prepare(
     plan: &Plan,
     registry: &Client,
+    store: &Store,
     environment: &Environment,
 ) -> Result<Builder, Error> {
     let address =
@@ -213,8 +277,33 @@ async fn prepare(
     let builder = dial::engine(&address).await.map_err(no_builder)?;
     if plan.output.push {
         names::free(plan, registry).await?;
+        for channel in &plan.channels.moves {
+            let read = store.checkpoint(channel).await;
+            read.map_err(|error| no_state(&error, store).help("nothing was built"))?;
+        }
     }
     Ok(builder)
+}
+
+/// The state repository cannot be used.
+pub(super) fn no_state(error: &StoreError, store: &Store) -> Diagnostic {
+    Diagnostic::error(format!("releases cannot be read: {error}"))
+        .help(error.help(&store.repository))
+}
+
+/// Which commit is newer, as far as the checkout knows.
+pub(super) fn history(root: &Path) -> Result<History, Diagnostic> {
+    let checkout = Checkout::find(root)
+        .map_err(|error| Diagnostic::error(error.to_string()).help(error.help()))?;
+    Ok(History::new(checkout))
+}
+
+/// Every container with its repository.
+fn all(manifest: &ProjectManifest) -> Vec<(String, Repository)> {
+    let containers = manifest.containers.iter();
+    containers
+        .map(|(name, container)| (name.clone(), container.repository.clone()))
+        .collect()
 }
 
 /// What there is to say at the end: failures in full, the table, the last lines.
@@ -255,7 +344,7 @@ fn no_builder(error: DialError) -> Error {
     Error::from(diagnostic).caused_by(error)
 }
 
-fn client(project: &Project, credentials: CredentialSources) -> Client {
+pub(super) fn client(project: &Project, credentials: CredentialSources) -> Client {
     let mut options = Options::new(credentials);
     let registry = &project.manifest.registry;
     options

@@ -45,10 +45,14 @@ pub(crate) struct DeployRequest {
     pub(crate) dry_run: bool,
     pub(crate) jobs: Option<usize>,
     pub(crate) channels: ChannelRequest,
+    pub(crate) force_promote: bool,
+    /// For the record.
+    pub(crate) reason: Option<String>,
     pub(crate) release: Tag,
     /// Immutable tags for every released container.
     pub(crate) tags: Vec<Tag>,
-    pub(crate) platform: Option<Platform>,
+    /// Instead of the manifest's; empty: as the manifest says.
+    pub(crate) platforms: Vec<Platform>,
     pub(crate) keep_going: bool,
     pub(crate) output: ImageOutput,
     /// The longest silence of the builder's own work.
@@ -126,11 +130,17 @@ impl DeployRequest {
                 Err(error) => errors.push(Diagnostic::error(format!("--tag: {error}"))),
             }
         }
-        let platform = args.platform.as_deref().map(platform).transpose();
-        let platform = platform.map_err(|error| errors.push(error));
+        let mut platforms: Vec<Platform> = Vec::new();
+        for text in &args.platform {
+            match platform(text) {
+                Ok(platform) if platforms.contains(&platform) => {}
+                Ok(platform) => platforms.push(platform),
+                Err(error) => errors.push(error),
+            }
+        }
         let stall = stall_timeout(environment).map_err(|error| errors.push(error));
-        let (Ok(channel), Ok(release), Ok(platform), Ok(stall), true) =
-            (channel, release, platform, stall, errors.is_empty())
+        let (Ok(channel), Ok(release), Ok(stall), true) =
+            (channel, release, stall, errors.is_empty())
         else {
             return Err(errors);
         };
@@ -149,9 +159,11 @@ impl DeployRequest {
                 channel,
                 allow_dirty: args.allow_dirty,
             },
+            force_promote: args.force_promote,
+            reason: args.reason,
             release,
             tags,
-            platform,
+            platforms,
             stall,
             keep_going: args.keep_going,
             output: ImageOutput {
@@ -184,10 +196,6 @@ fn refused(what: &str, (why, help): (String, Option<String>)) -> Diagnostic {
 
 /// `--platform`.
 fn platform(text: &str) -> Result<Platform, Diagnostic> {
-    if text.contains(',') {
-        let error = Diagnostic::error("--platform: several platforms are not built yet");
-        return Err(error.help("name one, such as linux/amd64"));
-    }
     manifest::platform(text).map_err(|refusal| refused(&format!("--platform: `{text}`:"), refusal))
 }
 

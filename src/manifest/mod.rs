@@ -4,7 +4,7 @@
 //! version has not built is refused by name (`not_built.rs`), never ignored.
 //!
 //! The way: `find` -> text -> `document` (syntax) -> `check` along `schema` and `not_built` -> `project` (merges
-//! `layer`s, `discover`s folders, `locate`s files, checks `needs` and `collisions`).
+//! `layer`s and their `options`, `discover`s folders, `locate`s files, checks `needs` and `collisions`).
 
 mod check;
 mod collisions;
@@ -18,6 +18,8 @@ mod locate;
 pub(crate) mod model;
 mod needs;
 mod not_built;
+mod option_grammar;
+mod options;
 pub(crate) mod pattern;
 mod project;
 mod registry;

@@ -11,6 +11,7 @@ use std::io::Read as _;
 use serde_json::Value;
 
 use super::channel::Sources;
+use super::publish::Circumstances;
 use crate::changes::base::{Before, Told};
 use crate::changes::commit::Commit;
 use crate::environment::Environment;
@@ -133,6 +134,35 @@ fn codebuild(sources: &mut Sources, environment: &Environment) -> Told {
             Some("the push made the branch: no commit was before it".to_owned()),
         ),
         (None, None) => Told::default(),
+    }
+}
+
+/// Who does it, and where to read more (GitHub: `GITHUB_ACTOR`, `GITHUB_RUN_ID`; CodeBuild: `CODEBUILD_INITIATOR`,
+/// `CODEBUILD_BUILD_URL`); without a CI, the user.
+pub(crate) fn circumstances(sources: &Sources, environment: &Environment) -> Circumstances {
+    let get = |name| environment.get(name).map(str::to_owned);
+    let (actor, ci_url) = if environment.get("GITHUB_ACTIONS") == Some("true") {
+        let url = || {
+            let (server, repository) = (get("GITHUB_SERVER_URL")?, get("GITHUB_REPOSITORY")?);
+            Some(format!(
+                "{server}/{repository}/actions/runs/{}",
+                get("GITHUB_RUN_ID")?
+            ))
+        };
+        (get("GITHUB_ACTOR"), url())
+    } else if environment.get("CODEBUILD_BUILD_ID").is_some() {
+        (get("CODEBUILD_INITIATOR"), get("CODEBUILD_BUILD_URL"))
+    } else {
+        (get("USER").or_else(|| get("LOGNAME")), None)
+    };
+    Circumstances {
+        commit: sources.commit.clone(),
+        dirty: !sources.uncommitted.is_empty(),
+        branch: sources.branch.clone(),
+        actor,
+        ci_url,
+        reason: None,
+        pull_request: sources.pull_request.is_some(),
     }
 }
 
