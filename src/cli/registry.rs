@@ -38,7 +38,7 @@ pub(super) async fn provide(
     let Provider::Ecr(settings) = &manifest.registry.provider else {
         return Ok(vec![]);
     };
-    let paths = paths(ecr, plan, exports_caches(&manifest.cache, plan));
+    let paths = paths(ecr, plan, exports_caches(plan));
     let made = ecr.provide(&paths, settings.create).await?;
     let named = made.iter().map(|path| format!("{}/{path}", ecr.host()));
     Ok(named.collect())
@@ -49,8 +49,9 @@ fn paths(ecr: &Ecr, plan: &Plan, exports: bool) -> Vec<String> {
     let mut paths: Vec<String> = Vec::new();
     for planned in plan.containers.values() {
         let container = &planned.container;
-        let caches = exports.then_some(&container.cache_repository);
-        for repository in std::iter::once(&container.repository).chain(caches) {
+        let cache = planned.build_cache.export.as_ref().filter(|_| exports);
+        let cache = cache.map(|reference| &reference.repository);
+        for repository in std::iter::once(&container.repository).chain(cache) {
             let path = repository.path().to_owned();
             if repository.host == *ecr.host() && !paths.contains(&path) {
                 paths.push(path);

@@ -18,7 +18,6 @@ use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::clock;
-use crate::manifest::model::{Cache, CacheBackend, CacheExport};
 use crate::plan::{Plan, PlannedContainer};
 use crate::reference::{ImageRef, Tag};
 use crate::registry::Client;
@@ -32,7 +31,6 @@ pub(crate) struct Tools {
     /// Secrets and agents, by container.
     pub(crate) private: BTreeMap<String, Private>,
     pub(crate) events: Events,
-    pub(crate) cache: Cache,
     /// Names this machine to the builder.
     pub(crate) machine: String,
     /// The manifest's folder.
@@ -59,7 +57,6 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         auth: tools.auth,
         private: tools.private,
         events: tools.events,
-        cache: tools.cache.backend,
         output: plan.output,
         stall: tools.stall,
         root: tools.root,
@@ -88,7 +85,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     let (built, mut outcomes) = (dispatcher.built, dispatcher.outcomes);
 
     let promotion = release(&plan, &built, &mut outcomes, &shared, cancel).await;
-    if exports_caches(&tools.cache, &plan) && !built.is_empty() && !cancel.is_cancelled() {
+    if exports_caches(&plan) && !built.is_empty() && !cancel.is_cancelled() {
         let containers = built.keys().cloned().collect();
         shared
             .events
@@ -126,11 +123,9 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
 }
 
 /// Whether this run exports its build caches.
-pub(crate) fn exports_caches(cache: &Cache, plan: &Plan) -> bool {
-    cache.backend == CacheBackend::Registry
-        && cache.export == CacheExport::Channels
-        && plan.channels.channel_branch
-        && plan.output.push
+pub(crate) fn exports_caches(plan: &Plan) -> bool {
+    let mut containers = plan.containers.values();
+    plan.output.push && containers.any(|planned| planned.build_cache.export.is_some())
 }
 
 async fn announce(plan: &Plan, shared: &Shared, jobs: usize, keep_going: bool) {
