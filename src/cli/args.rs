@@ -148,6 +148,14 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "no_promote")]
     pub(crate) channel: Option<String>,
 
+    /// Move channels though what they stand on is of a diverged, unknown or newer commit
+    #[arg(long, conflicts_with = "no_promote")]
+    pub(crate) force_promote: bool,
+
+    /// Why, for the release's record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+
     /// Move channels though there are uncommitted changes
     #[arg(long)]
     pub(crate) allow_dirty: bool,
