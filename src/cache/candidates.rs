@@ -144,10 +144,7 @@ mod tests {
         let cache = BuildCache::of(&manifest.containers["etl"], &manifest, sources);
         let tag = |reference: &ImageRef| reference.tag.as_ref().unwrap().to_string();
         let imports: Vec<_> = cache.imports.iter().map(tag).collect();
-        let export = cache
-            .export
-            .as_ref()
-            .map_or_else(|| "nothing".into(), |reference| tag(reference));
+        let export = cache.export.as_ref().map_or_else(|| "nothing".into(), tag);
         format!("{} -> {export}", imports.join(", "))
     }
 
