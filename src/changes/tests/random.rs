@@ -1,4 +1,4 @@
-//! Hundreds of commits of a small monorepo: the affected containers of a range are those whose files differ between two
+//! Many commits of a small monorepo: the affected containers of a range are those whose files differ between two
 //! checkouts of its ends, walked as for a build. Nothing is shared with the code under test but the walk.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use crate::context::entry::Kind;
 use crate::context::ignore::IgnoreFile;
 use crate::context::walk::{nothing_known, walk};
 
-const COMMITS: usize = 200;
+const COMMITS: usize = 120;
 
 /// Name, context, Dockerfile, named context.
 type Container = (
