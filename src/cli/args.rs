@@ -119,6 +119,10 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
 
+    /// The builder: an address such as tcp://host:1234, several with commas between, or a driver: docker, docker-container
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub(crate) builder: Vec<String>,
+
     /// Write what became of each container to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,

@@ -6,11 +6,10 @@ use std::process::ExitCode;
 
 use indexmap::IndexMap;
 
-use super::registry;
 use super::request::{DeployRequest, Invocation, Selection};
+use super::{builder, registry};
 use crate::atomic_file;
-use crate::buildkit::Builder;
-use crate::buildkit::dial::{self, DialError, EngineAddress};
+use crate::buildkit::dial::choose::Found;
 use crate::buildkit::session::auth::AuthService;
 use crate::cancel;
 use crate::changes::git::Checkout;
@@ -205,8 +204,9 @@ async fn execute(
         Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
     })?;
     let client = client(project, credentials.clone());
-    let builder = tokio::select! {
-        ready = prepare(&plan, &client, environment) => ready?,
+    let search = builder::find(&plan, project, request, &credentials, environment);
+    let found = tokio::select! {
+        ready = prepare(&plan, &client, search) => ready?,
         () = cancel.cancelled() => {
             let stopped = Diagnostic::error("interrupted before anything was built");
             return Err(Error::new(ErrorKind::Interrupted, vec![stopped]));
@@ -217,13 +217,18 @@ async fn execute(
         _ => vec![],
     };
 
+    for error in &found.dead {
+        output.err(&format!("warning: {}", error.full()));
+    }
+    let cpus: usize = found.builders.iter().map(|builder| builder.cpus).sum();
     let (events, receiver) = Events::channel();
     let reporter = report::spawn(receiver, invocation.progress, event_file, output.clone());
     let tools = Tools {
-        jobs: request.jobs.unwrap_or_else(|| builder.cpus.clamp(2, 8)),
+        jobs: request.jobs.unwrap_or_else(|| cpus.clamp(2, 8)),
         keep_going: request.keep_going,
         created,
-        builder,
+        builders: found.builders,
+        chosen_by: found.reason,
         registry: client,
         auth: AuthService::new(credentials),
         events,
@@ -249,19 +254,17 @@ async fn execute(
         .map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
 }
 
-/// A builder that can do the job, and a registry in which the names of this run are free.
+/// Builders that can do the job, and a registry in which the names of this run are free.
 async fn prepare(
     plan: &Plan,
     registry: &Client,
-    environment: &Environment,
-) -> Result<Builder, Error> {
-    let address =
-        EngineAddress::from_docker_host(environment.get("DOCKER_HOST")).map_err(no_builder)?;
-    let builder = dial::engine(&address).await.map_err(no_builder)?;
+    builders: impl Future<Output = Result<Found, Error>>,
+) -> Result<Found, Error> {
+    let found = builders.await?;
     if plan.output.push {
         names::free(plan, registry).await?;
     }
-    Ok(builder)
+    Ok(found)
 }
 
 /// What there is to say at the end: failures in full, the table, the last lines.
@@ -289,15 +292,6 @@ fn create(path: &Path) -> Result<File, Diagnostic> {
         Diagnostic::error(format!("cannot write {}: {error}", path.display()))
             .help("see that its folder exists and may be written to")
     })
-}
-
-fn no_builder(error: DialError) -> Error {
-    let diagnostic = Diagnostic::error(error.to_string()).help(error.help());
-    let diagnostic = match std::error::Error::source(&error) {
-        Some(cause) => diagnostic.note(cause.to_string()),
-        None => diagnostic,
-    };
-    Error::from(diagnostic).caused_by(error)
 }
 
 fn client(project: &Project, credentials: CredentialSources) -> Client {

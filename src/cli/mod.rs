@@ -1,6 +1,7 @@
 //! The command line: arguments to requests, one thin function a command.
 
 mod args;
+mod builder;
 mod deploy;
 mod registry;
 mod request;

@@ -43,6 +43,8 @@ pub(crate) struct DeployRequest {
     pub(crate) keep_going: bool,
     pub(crate) output: ImageOutput,
     pub(crate) metadata_file: Option<PathBuf>,
+    /// Addresses, or a driver.
+    pub(crate) builder: Vec<String>,
 }
 
 impl Invocation {
@@ -146,6 +148,7 @@ impl DeployRequest {
                 push: !args.no_push,
                 load: args.load,
             },
+            builder: args.builder,
             metadata_file: args
                 .metadata_file
                 .map(|path| environment.directory.join(path)),

@@ -5,17 +5,14 @@ use super::outcome::{Failure, Location};
 use super::steps::{Steps, is_export_step};
 use crate::buildkit::error::BuildError;
 
+/// The builder is gone.
+pub(super) fn lost(builder: &str) -> Failure {
+    Failure::new(format!("the connection to the builder was lost: {builder}"))
+        .help("see that the builder still runs (its log says why it ended); running the same command again is safe")
+}
+
 /// `dockerfile`: the Dockerfile's path as users write it.
-pub(super) fn explain(
-    error: &BuildError,
-    steps: &Steps,
-    dockerfile: &str,
-    builder: &str,
-) -> Failure {
-    if error.connection_lost {
-        return Failure::new(format!("the connection to the builder was lost: {builder}"))
-            .help("see that the engine still runs (its log says why it ended); running the same command again is safe");
-    }
+pub(super) fn explain(error: &BuildError, steps: &Steps, dockerfile: &str) -> Failure {
     let failed = steps.failed(error.vertex.as_deref());
     let message = match &failed {
         Some(step) if error.answer_lost && !step.error.is_empty() => innermost(step.error),

@@ -8,8 +8,8 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::Mutex;
 use tonic::Status;
-use tonic::transport::Channel;
 
+use crate::buildkit::Builder;
 use crate::buildkit::session::filesync::{FileSyncService, LocalDir};
 use crate::buildkit::session::{self, Services, Session};
 use crate::context::walk::nothing_known;
@@ -21,7 +21,7 @@ pub(super) const CONTEXT: &str = "context";
 
 /// The folders that sessions serve, by context root: local name → folder.
 pub(super) struct FileSessions {
-    channel: Channel,
+    builder: Builder,
     /// Names this machine in shared keys, so that two machines never update each other's copy.
     machine: String,
     served: BTreeMap<PathBuf, HashMap<String, PathBuf>>,
@@ -36,7 +36,7 @@ pub(super) struct FileSession {
 
 impl FileSessions {
     pub(super) fn new<'a>(
-        channel: Channel,
+        builder: Builder,
         machine: String,
         containers: impl IntoIterator<Item = &'a Container>,
     ) -> Self {
@@ -53,7 +53,7 @@ impl FileSessions {
             }
         }
         Self {
-            channel,
+            builder,
             machine,
             served,
             open: Mutex::default(),
@@ -63,7 +63,7 @@ impl FileSessions {
     /// The same folders, with no session open.
     pub(super) fn anew(&self) -> Self {
         Self {
-            channel: self.channel.clone(),
+            builder: self.builder.clone(),
             machine: self.machine.clone(),
             served: self.served.clone(),
             open: Mutex::default(),
@@ -76,7 +76,9 @@ impl FileSessions {
     pub(super) async fn get(&self, root: &Path) -> Result<Arc<FileSession>, Status> {
         let mut open = self.open.lock().await;
         if let Some(session) = open.get(root).and_then(Weak::upgrade) {
-            return Ok(session);
+            if session.session.is_open() {
+                return Ok(session);
+            }
         }
         let folders = self.served.get(root).into_iter().flatten();
         let files = FileSyncService::new(
@@ -86,7 +88,7 @@ impl FileSessions {
             Arc::default(),
         );
         let services = Services::files(files.clone(), self.shared_key(root));
-        let session = session::open(self.channel.clone(), services).await?;
+        let session = session::open(self.builder.channel.clone(), services).await?;
         let opened = Arc::new(FileSession { session, files });
         open.insert(root.to_owned(), Arc::downgrade(&opened));
         Ok(opened)

@@ -7,6 +7,7 @@
 
 mod credentials;
 mod deploy;
+mod drivers;
 mod ecr;
 mod failures;
 mod interrupts;
