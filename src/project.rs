@@ -5,8 +5,8 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use crate::diagnostic::{Diagnostic, Severity, SourceText};
-use crate::dockerfile;
+use crate::diagnostic::{Diagnostic, Severity, SourceText, nearest};
+use crate::dockerfile::{self, Dockerfile, ImageUse, ImageUses};
 use crate::graph::{self, Edge, EdgeKind, Graph, Node};
 use crate::manifest::model::{Container, ProjectManifest};
 
@@ -100,24 +100,54 @@ fn parents(
             return Ok(vec![]);
         }
     };
-    let uses = dockerfile
-        .images(
-            &container.args,
-            container.target.as_deref(),
-            &container.platform,
-        )
-        .map_err(|unknown| {
-            unknown
-                .diagnostic()
-                .at(container.span.clone(), "of this container")
-        })?;
+    let mut uses = ImageUses::default();
+    for platform in &container.platforms {
+        let found = dockerfile
+            .images(&container.args, container.target.as_deref(), platform)
+            .map_err(|unknown| {
+                unknown
+                    .diagnostic()
+                    .at(container.span.clone(), "of this container")
+            })?;
+        let is_new = |found: &ImageUse| !uses.uses.contains(found);
+        let more: Vec<_> = found.uses.into_iter().filter(is_new).collect();
+        uses.uses.extend(more);
+        uses.unclear = found.unclear;
+    }
+    known_stages(container, &dockerfile)?;
     warnings.extend(uses.unclear.iter().map(dockerfile::Unclear::diagnostic));
     let is_container = |name: &str| {
-        manifest.containers.contains_key(name) && !container.contexts.contains_key(name)
+        manifest.containers.contains_key(name)
+            && !container.contexts.contains_key(name)
+            && !container.image_contexts.contains_key(name)
     };
     let found = graph::parents(&container.name, &uses.uses, is_container);
     warnings.extend(found.hidden);
     Ok(found.edges)
+}
+
+/// `no_cache_filter` names stages: BuildKit would pass over one that is not there.
+fn known_stages(container: &Container, dockerfile: &Dockerfile) -> Result<(), Diagnostic> {
+    let stages = &container.options.no_cache_filter;
+    match stages.iter().find(|name| dockerfile.stage(name).is_none()) {
+        None => Ok(()),
+        Some(name) => Err(dockerfile.unknown_target(name).diagnostic().at(
+            container.span.clone(),
+            "`no_cache_filter` of this container",
+        )),
+    }
+}
+
+/// A name that no container has.
+pub(crate) fn unknown(name: &str, manifest: &ProjectManifest) -> Diagnostic {
+    let mut known: Vec<&str> = manifest.containers.keys().map(String::as_str).collect();
+    known.sort_unstable();
+    let error = Diagnostic::error(format!("there is no container `{name}`"));
+    let error = error.note(format!("containers: {}", known.join(", ")));
+    match nearest(name, known) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None => error,
+    }
 }
 
 /// A path as users write it: relative to the manifest's folder where it is below it.

@@ -74,6 +74,27 @@ pub(crate) enum Command {
     Deploy(DeployArgs),
     /// Build containers and push them; no channel moves (deploy --no-promote)
     Build(DeployArgs),
+    /// List what a container is made from: the files that are sent as context, each with its hash
+    Inputs(InputsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InputsArgs {
+    /// The container
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// How it is listed
+    #[arg(long, value_enum, default_value_t = FormatArg::Human, value_name = "FORMAT")]
+    pub(crate) format: FormatArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatArg {
+    /// Tables for people
+    Human,
+    /// One JSON object
+    Json,
 }
 
 #[derive(Debug, Args)]
@@ -115,9 +136,9 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "TAG")]
     pub(crate) tag: Vec<String>,
 
-    /// Build for this platform instead of the manifest's, such as linux/arm64
-    #[arg(long, value_name = "OS/ARCH")]
-    pub(crate) platform: Option<String>,
+    /// Build for this platform instead of the manifest's, such as linux/arm64; several joined by commas
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
 
     /// The builder: an address such as tcp://host:1234, several with commas between, or a driver: docker, docker-container
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]

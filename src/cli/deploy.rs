@@ -13,14 +13,16 @@ use crate::buildkit::dial::choose::Found;
 use crate::buildkit::session::auth::AuthService;
 use crate::cancel;
 use crate::changes::git::Checkout;
-use crate::diagnostic::{Diagnostic, Severity, human, nearest};
+use crate::diagnostic::{Diagnostic, Severity, human};
 use crate::engine::dispatcher::{self, Tools};
 use crate::engine::event::Events;
 use crate::engine::outcome::{ContainerStatus, RunOutcome};
+use crate::engine::private;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
-use crate::manifest;
+use crate::manifest::{self, model::Container};
 use crate::plan::{self, Orders, Plan};
+use crate::profile;
 use crate::project::{self, Project};
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
@@ -42,6 +44,7 @@ pub(crate) async fn run(
     let ecr = registry::locate(&mut project.manifest, request.dry_run).await?;
     let plan = make_plan(&project, &selected, &request, environment)?;
     warn(&project.findings(plan.containers.keys())?, output);
+    one_platform(&plan)?;
     if request.dry_run {
         output.out(&report::plan::render(&plan));
         return Ok(ExitCode::SUCCESS);
@@ -75,12 +78,51 @@ fn load(
     let path = manifest::find(invocation.manifest.as_deref(), &environment.directory)?;
     let shown = project::shown(&path, &environment.directory);
     let (mut manifest, warnings) = manifest::load(&path, &shown)?;
-    if let Some(platform) = &request.platform {
-        for container in manifest.containers.values_mut() {
-            container.platform = platform.clone();
+    for container in manifest.containers.values_mut() {
+        if !request.platforms.is_empty() {
+            container.platforms.clone_from(&request.platforms);
         }
+        epoch(container, environment)?;
     }
     Ok((project::read(manifest)?, warnings))
+}
+
+/// `SOURCE_DATE_EPOCH` of the environment, where the manifest gives none.
+fn epoch(container: &mut Container, environment: &Environment) -> Result<(), Diagnostic> {
+    let Some(value) = environment.get(profile::SOURCE_DATE_EPOCH) else {
+        return Ok(());
+    };
+    if value.parse::<u64>().is_err() {
+        let error = Diagnostic::error(format!(
+            "SOURCE_DATE_EPOCH in the environment is `{value}`, which is no time"
+        ));
+        return Err(error.help("set it to seconds since 1970, such as `git log -1 --format=%ct`"));
+    }
+    let name = profile::SOURCE_DATE_EPOCH.to_owned();
+    container
+        .args
+        .entry(name)
+        .or_insert_with(|| value.to_owned());
+    Ok(())
+}
+
+/// With `--platform`: what the manifest could not be held to.
+fn one_platform(plan: &Plan) -> Result<(), Vec<Diagnostic>> {
+    let errors = plan.containers.iter().filter_map(|(name, planned)| {
+        let container = &planned.container;
+        let why = container.profile.one_platform()?;
+        (container.platforms.len() > 1).then(|| {
+            Diagnostic::error(format!("`{name}` cannot be built for several platforms"))
+                .at(container.span.clone(), why)
+                .help("name one platform, or write `profile = \"oci\"`")
+        })
+    });
+    let errors: Vec<_> = errors.collect();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors)
+    }
 }
 
 fn warn(warnings: &[Diagnostic], output: &Output) {
@@ -133,16 +175,7 @@ fn select(
     let errors: Vec<Diagnostic> = names
         .iter()
         .filter(unknown)
-        .map(|name| {
-            let mut known: Vec<&str> = containers.keys().map(String::as_str).collect();
-            known.sort_unstable();
-            let error = Diagnostic::error(format!("there is no container `{name}`"));
-            let error = error.note(format!("containers: {}", known.join(", ")));
-            match nearest(name, known) {
-                Some(near) => error.help(format!("did you mean `{near}`?")),
-                None => error,
-            }
-        })
+        .map(|name| project::unknown(name, &project.manifest))
         .collect();
     if !errors.is_empty() {
         return Err(errors);
@@ -196,6 +229,7 @@ async fn execute(
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
+    let private = private::look(&plan, environment)?;
     let event_file = invocation.events.as_deref().map(create).transpose()?;
     // Found out before anything is built, not after: the file can be written.
     let metadata = request.metadata_file.as_deref().map(create).transpose()?;
@@ -226,11 +260,13 @@ async fn execute(
     let tools = Tools {
         jobs: request.jobs.unwrap_or_else(|| cpus.clamp(2, 8)),
         keep_going: request.keep_going,
+        stall: request.stall,
         created,
         builders: found.builders,
         chosen_by: found.reason,
         registry: client,
         auth: AuthService::new(credentials),
+        private,
         events,
         cache: project.manifest.cache.clone(),
         machine: machine(environment),

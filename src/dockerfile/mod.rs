@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{SourceText, Span};
 
-pub(crate) use image_use::{ImageUse, Unclear, UseKind};
+pub(crate) use image_use::{ImageUse, ImageUses, Unclear, UseKind};
 pub(crate) use instruction::{Instruction, Word};
 pub(crate) use parse::parse;
 

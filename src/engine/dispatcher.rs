@@ -14,6 +14,7 @@ use super::event::{self, EventKind, Events};
 use super::files::FileSessions;
 use super::job::{self, Built, Image, JobError, Report, Shared};
 use super::outcome::{ContainerOutcome, ContainerStatus, Failure, Promotion, RunOutcome};
+use super::private::Private;
 use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
@@ -32,6 +33,8 @@ pub(crate) struct Tools {
     pub(crate) chosen_by: String,
     pub(crate) registry: Client,
     pub(crate) auth: AuthService,
+    /// Secrets and agents, by container.
+    pub(crate) private: BTreeMap<String, Private>,
     pub(crate) events: Events,
     pub(crate) cache: Cache,
     /// Names this machine to the builder.
@@ -42,6 +45,8 @@ pub(crate) struct Tools {
     pub(crate) jobs: usize,
     /// After a failure, build what does not need the container that failed.
     pub(crate) keep_going: bool,
+    /// The longest silence of the builder's own work.
+    pub(crate) stall: std::time::Duration,
     /// Repositories that were missing and are there now.
     pub(crate) created: Vec<String>,
 }
@@ -56,9 +61,11 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         builder,
         registry: tools.registry.clone(),
         auth: tools.auth.clone(),
+        private: tools.private.clone(),
         events: tools.events.clone(),
         cache: tools.cache.backend,
         output: plan.output,
+        stall: tools.stall,
         root: tools.root.clone(),
     };
     let builders = Arc::new(Builders::new(tools.builders.into_iter().map(shared)));

@@ -12,12 +12,13 @@ use tonic::Status;
 use crate::buildkit::Builder;
 use crate::buildkit::session::filesync::{FileSyncService, LocalDir};
 use crate::buildkit::session::{self, Services, Session};
+use crate::context::inputs::MAIN;
 use crate::context::walk::nothing_known;
 use crate::manifest::model::Container;
 use crate::reference::Digest;
 
 /// The name under which the Dockerfile frontend asks for the build context; it cannot be chosen.
-pub(super) const CONTEXT: &str = "context";
+pub(super) const CONTEXT: &str = MAIN;
 
 /// The folders that sessions serve, by context root: local name → folder.
 pub(super) struct FileSessions {

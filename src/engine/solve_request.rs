@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::files::{CONTEXT, FileSession, FileSessions, local_name};
 use super::job::{JobError, Shared};
 use super::outcome::Failure;
+use super::private::Private;
 use crate::buildkit::session::{self, Services, Session};
 use crate::buildkit::solve::{Attributes, Solve};
 use crate::context::ContextError;
-use crate::manifest::model::{Container, Network};
+use crate::manifest::model::{BuildOptions, Container, Entitlement, Network};
 use crate::plan::{ImageOutput, PlannedContainer};
 use crate::profile;
 use crate::reference::ImageRef;
@@ -19,6 +20,7 @@ use crate::release::names;
 /// The sessions of one solve. They close when it is dropped.
 pub(super) struct Sessions {
     container: Session,
+    private: Private,
     files: Vec<(PathBuf, Arc<FileSession>)>,
 }
 
@@ -32,8 +34,14 @@ impl Sessions {
         for root in std::iter::once(&container.context).chain(container.contexts.values()) {
             files.push((root.clone(), from.get(root).await.map_err(NoSession)?));
         }
-        let container = credentials(shared).await?;
-        Ok(Self { container, files })
+        let private = shared.private.get(&container.name).cloned();
+        let private = private.unwrap_or_default();
+        let container = for_container(&private, shared).await?;
+        Ok(Self {
+            container,
+            private,
+            files,
+        })
     }
 
     /// Gives a solve that is tried again a new session for its credentials: the builder keeps what it got in a session for
@@ -44,7 +52,7 @@ impl Sessions {
         request: &mut Solve,
         shared: &Shared,
     ) -> Result<(), NoSession> {
-        self.container = credentials(shared).await?;
+        self.container = for_container(&self.private, shared).await?;
         request.session.clone_from(&self.container.id);
         Ok(())
     }
@@ -65,9 +73,10 @@ impl Sessions {
     }
 }
 
-/// A session that offers credentials.
-async fn credentials(shared: &Shared) -> Result<Session, NoSession> {
-    let services = Services::auth(shared.auth.clone());
+/// A session that offers credentials, and what this container alone may see.
+async fn for_container(private: &Private, shared: &Shared) -> Result<Session, NoSession> {
+    let Private { secrets, ssh } = private.clone();
+    let services = Services::container(shared.auth.clone(), secrets, ssh);
     let channel = shared.builder.channel.clone();
     session::open(channel, services).await.map_err(NoSession)
 }
@@ -98,6 +107,7 @@ pub(super) fn solve_request(
     Solve {
         session: sessions.container.id.clone(),
         frontend,
+        entitlements: entitlements(&planned.container),
         ..Solve::default()
     }
 }
@@ -125,7 +135,55 @@ pub(super) fn exporter(
     // A child takes a parent that is not pushed from the engine's own store.
     set("store", (output.load || !output.push).to_string());
     set("unpack", output.load.to_string());
+    if planned
+        .container
+        .args
+        .contains_key(profile::SOURCE_DATE_EPOCH)
+    {
+        // The files of its layers, too.
+        set("rewrite-timestamp", true.to_string());
+    }
     Some(attributes)
+}
+
+/// What the builder is asked to allow.
+fn entitlements(container: &Container) -> Vec<String> {
+    let network = (container.network == Network::Host).then_some(Entitlement::NetworkHost);
+    let mut asked = container.options.entitlements.clone();
+    asked.extend(network);
+    asked
+        .into_iter()
+        .map(|entitlement| entitlement.name().to_owned())
+        .collect()
+}
+
+fn platforms(container: &Container) -> String {
+    let names: Vec<_> = container
+        .platforms
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    names.join(",")
+}
+
+/// Options as BuildKit's `frontend/dockerui/attr.go` reads them.
+fn options(options: &BuildOptions) -> Vec<(&'static str, String)> {
+    let pairs = |map: &BTreeMap<String, String>| {
+        let pairs: Vec<_> = map.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        (!pairs.is_empty()).then(|| pairs.join(","))
+    };
+    let stages = &options.no_cache_filter;
+    let attributes = [
+        ("add-hosts", pairs(&options.extra_hosts)),
+        ("shm-size", options.shm_size.map(|bytes| bytes.to_string())),
+        ("ulimit", pairs(&options.ulimits)),
+        // An empty list would mean all stages.
+        ("no-cache", (!stages.is_empty()).then(|| stages.join(","))),
+    ];
+    let given = attributes.into_iter();
+    given
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }
 
 /// The attributes of the Dockerfile frontend (BuildKit `frontend/dockerui/config.go`).
@@ -154,7 +212,7 @@ fn frontend(
     };
     let context_session = session(&container.context);
     set("filename".into(), file.into_owned());
-    set("platform".into(), container.platform.to_string());
+    set("platform".into(), platforms(container));
     set(
         format!("local-sessionid:{CONTEXT}"),
         context_session.clone(),
@@ -164,8 +222,16 @@ fn frontend(
     if let Some(target) = &container.target {
         set("target".into(), target.clone());
     }
-    if container.network == Network::None {
-        set("force-network-mode".into(), "none".into());
+    match container.network {
+        Network::Default => None,
+        Network::None => set("force-network-mode".into(), "none".into()),
+        Network::Host => set("force-network-mode".into(), "host".into()),
+    };
+    if profile::has_provenance(container.profile, &container.args) {
+        set("attest:provenance".into(), "mode=min".into());
+    }
+    for (name, value) in options(&container.options) {
+        set(name.into(), value);
     }
     for (name, value) in &container.args {
         set(format!("build-arg:{name}"), value.clone());
@@ -184,6 +250,9 @@ fn frontend(
         let local = local_name("named", folder);
         set(format!("local-sessionid:{local}"), session(folder));
         set(format!("context:{name}"), format!("local:{local}"));
+    }
+    for (name, image) in &container.image_contexts {
+        set(format!("context:{name}"), format!("docker-image://{image}"));
     }
     for name in &planned.images {
         if let Some(image) = parents.get(name) {

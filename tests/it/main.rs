@@ -13,4 +13,5 @@ mod failures;
 mod interrupts;
 mod limits;
 mod manifest;
+mod options;
 mod support;
