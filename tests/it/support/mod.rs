@@ -2,6 +2,7 @@
 
 pub(crate) mod aws;
 pub(crate) mod bridge;
+pub(crate) mod builder_image;
 pub(crate) mod gate;
 pub(crate) mod guarded;
 pub(crate) mod registry;
