@@ -140,7 +140,7 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,
 
-    /// The builder: an address such as tcp://host:1234, several with commas between, or a driver: docker, docker-container
+    /// An address of a builder, several with commas between, or a driver (docker, docker-container)
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     pub(crate) builder: Vec<String>,
 
@@ -151,6 +151,14 @@ pub(crate) struct DeployArgs {
     /// Move this channel, whatever the branch
     #[arg(long, value_name = "NAME", conflicts_with = "no_promote")]
     pub(crate) channel: Option<String>,
+
+    /// Move channels though what they stand on is of a diverged, unknown or newer commit
+    #[arg(long, conflicts_with = "no_promote")]
+    pub(crate) force_promote: bool,
+
+    /// Why, for the release's record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
 
     /// Move channels though there are uncommitted changes
     #[arg(long)]

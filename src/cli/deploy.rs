@@ -18,15 +18,20 @@ use crate::engine::dispatcher::{self, Tools};
 use crate::engine::event::Events;
 use crate::engine::outcome::{ContainerStatus, RunOutcome};
 use crate::engine::private;
+use crate::engine::releasing::Releasing;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
-use crate::manifest::{self, model::Container};
+use crate::manifest::{self, model::Container, model::ProjectManifest};
 use crate::plan::{self, Orders, Plan};
 use crate::profile;
 use crate::project::{self, Project};
+use crate::reference::Repository;
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
 use crate::release::channel::{self, Sources};
+use crate::release::lineage::History;
+use crate::release::publish::Circumstances;
+use crate::release::store::{Store, StoreError};
 use crate::release::{ci, names};
 use crate::report::output::{self, Output};
 use crate::report::{self, Progress, failure, metadata, summary};
@@ -42,7 +47,8 @@ pub(crate) async fn run(
     warn(&warnings, output);
     let selected = select(&project, &request.selection)?;
     let ecr = registry::locate(&mut project.manifest, request.dry_run).await?;
-    let plan = make_plan(&project, &selected, &request, environment)?;
+    let sources = sources(&project, &selected, environment)?;
+    let plan = make_plan(&project, &selected, &request, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
     one_platform(&plan)?;
     if request.dry_run {
@@ -57,9 +63,12 @@ pub(crate) async fn run(
         ecr,
         ..CredentialSources::new(environment.docker_config())
     };
+    let mut circumstances = ci::circumstances(&sources, environment);
+    circumstances.reason.clone_from(&request.reason);
     execute(
         plan,
         &project,
+        circumstances,
         credentials,
         &request,
         invocation,
@@ -140,17 +149,16 @@ fn make_plan(
     project: &Project,
     selected: &IndexMap<String, String>,
     request: &DeployRequest,
-    environment: &Environment,
+    sources: &Sources,
 ) -> Result<Plan, Error> {
-    let sources = sources(project, selected, environment)?;
-    let channels = channel::decide(&project.manifest.channels, &sources, &request.channels);
+    let channels = channel::decide(&project.manifest.channels, sources, &request.channels);
     let orders = Orders {
         release: request.release.clone(),
         channels,
         tags: request.tags.clone(),
         output: request.output,
     };
-    Ok(plan::make(project, selected, orders, &sources)?)
+    Ok(plan::make(project, selected, orders, sources)?)
 }
 
 /// As a name it means every container; the manifest gives it to none.
@@ -220,9 +228,11 @@ fn sources(
     Ok(sources)
 }
 
+#[expect(clippy::too_many_arguments, reason = "what a run is made of")]
 async fn execute(
     plan: Plan,
     project: &Project,
+    circumstances: Circumstances,
     credentials: CredentialSources,
     request: &DeployRequest,
     invocation: &Invocation,
@@ -238,9 +248,11 @@ async fn execute(
         Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
     })?;
     let client = client(project, credentials.clone());
+    let store = Store::new(client.clone(), project.manifest.state.clone());
     let search = builder::find(&plan, project, request, &credentials, environment);
+    let search = Box::pin(search);
     let found = tokio::select! {
-        ready = prepare(&plan, &client, search) => ready?,
+        ready = prepare(&plan, &client, &store, search) => ready?,
         () = cancel.cancelled() => {
             let stopped = Diagnostic::error("interrupted before anything was built");
             return Err(Error::new(ErrorKind::Interrupted, vec![stopped]));
@@ -271,6 +283,13 @@ async fn execute(
         cache: project.manifest.cache.clone(),
         machine: machine(environment),
         root: project.manifest.root.clone(),
+        releasing: Releasing {
+            store,
+            history: history(&project.manifest.root)?,
+            circumstances,
+            force: request.force_promote,
+            all: all(&project.manifest),
+        },
     };
     let outcome = dispatcher::run(plan.clone(), tools, &cancel).await;
     // The run dropped its end of the channel: what is left is to be written.
@@ -294,13 +313,39 @@ async fn execute(
 async fn prepare(
     plan: &Plan,
     registry: &Client,
+    store: &Store,
     builders: impl Future<Output = Result<Found, Error>>,
 ) -> Result<Found, Error> {
     let found = builders.await?;
     if plan.output.push {
         names::free(plan, registry).await?;
+        for channel in &plan.channels.moves {
+            let read = store.checkpoint(channel).await;
+            read.map_err(|error| no_state(&error, store).help("nothing was built"))?;
+        }
     }
     Ok(found)
+}
+
+/// The state repository cannot be used.
+pub(super) fn no_state(error: &StoreError, store: &Store) -> Diagnostic {
+    Diagnostic::error(format!("releases cannot be read: {error}"))
+        .help(error.help(&store.repository))
+}
+
+/// Which commit is newer, as far as the checkout knows.
+pub(super) fn history(root: &Path) -> Result<History, Diagnostic> {
+    let checkout = Checkout::find(root)
+        .map_err(|error| Diagnostic::error(error.to_string()).help(error.help()))?;
+    Ok(History::new(checkout))
+}
+
+/// Every container with its repository.
+fn all(manifest: &ProjectManifest) -> Vec<(String, Repository)> {
+    let containers = manifest.containers.iter();
+    containers
+        .map(|(name, container)| (name.clone(), container.repository.clone()))
+        .collect()
 }
 
 /// What there is to say at the end: failures in full, the table, the last lines.
@@ -330,7 +375,7 @@ fn create(path: &Path) -> Result<File, Diagnostic> {
     })
 }
 
-fn client(project: &Project, credentials: CredentialSources) -> Client {
+pub(super) fn client(project: &Project, credentials: CredentialSources) -> Client {
     let mut options = Options::new(credentials);
     let registry = &project.manifest.registry;
     options

@@ -38,6 +38,9 @@ pub(crate) struct DeployRequest {
     pub(crate) dry_run: bool,
     pub(crate) jobs: Option<usize>,
     pub(crate) channels: ChannelRequest,
+    pub(crate) force_promote: bool,
+    /// For the record.
+    pub(crate) reason: Option<String>,
     pub(crate) release: Tag,
     /// Immutable tags for every released container.
     pub(crate) tags: Vec<Tag>,
@@ -152,6 +155,8 @@ impl DeployRequest {
                 channel,
                 allow_dirty: args.allow_dirty,
             },
+            force_promote: args.force_promote,
+            reason: args.reason,
             release,
             tags,
             platforms,

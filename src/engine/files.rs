@@ -76,10 +76,9 @@ impl FileSessions {
     /// One is opened at a time: a builder that is slow to accept is not asked more often for that.
     pub(super) async fn get(&self, root: &Path) -> Result<Arc<FileSession>, Status> {
         let mut open = self.open.lock().await;
-        if let Some(session) = open.get(root).and_then(Weak::upgrade) {
-            if session.session.is_open() {
-                return Ok(session);
-            }
+        let known = open.get(root).and_then(Weak::upgrade);
+        if let Some(session) = known.filter(|known| known.session.is_open()) {
+            return Ok(session);
         }
         let folders = self.served.get(root).into_iter().flatten();
         let files = FileSyncService::new(

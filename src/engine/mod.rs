@@ -13,6 +13,7 @@ mod job;
 mod log_lines;
 pub mod outcome;
 pub(crate) mod private;
+pub(crate) mod releasing;
 mod scheduler;
 mod solve_request;
 pub(crate) mod stall;

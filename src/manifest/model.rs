@@ -27,6 +27,8 @@ pub(crate) struct ProjectManifest {
     pub channels: IndexMap<Tag, Branches>,
     pub builder: BuilderSettings,
     pub cache: Cache,
+    /// Where release records live.
+    pub state: Repository,
     /// All containers by name, in the manifest's order, discovered ones after the written ones, sorted by name.
     pub containers: IndexMap<ContainerName, Container>,
 }
@@ -44,6 +46,9 @@ impl ProjectManifest {
     pub(crate) fn locate(&mut self, host: &RegistryHost, plain_http: bool) {
         let stand_in = std::mem::replace(&mut self.registry.host, host.clone());
         self.registry.plain_http = plain_http;
+        if self.state.host == stand_in {
+            self.state.host = host.clone();
+        }
         for container in self.containers.values_mut() {
             for repository in [&mut container.repository, &mut container.cache_repository] {
                 if repository.host == stand_in {

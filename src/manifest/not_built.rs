@@ -36,7 +36,6 @@ const NAME_BRANCHES: &str = "write the names of the branches, one by one";
 
 pub(super) const TABLE: &[NotBuilt] = &[
     no("registry.untrusted", Given, LEAVE_OUT),
-    no("release.state", Given, LEAVE_OUT),
     no("channels.*[]", Has("*"), NAME_BRANCHES),
     no("channels.*[]", Has("?"), NAME_BRANCHES),
     no("channels.*[]", Has("["), NAME_BRANCHES),

@@ -106,6 +106,7 @@ impl Project<'_> {
             channels: branches(view),
             builder,
             cache: cache(view),
+            state,
             containers,
         })
     }

@@ -142,7 +142,8 @@ struct Driven {
     manifest: String,
     variables: Vec<(&'static str, String)>,
     bridge: Option<Bridge>,
-    image: Option<BuilderImage>,
+    /// Its containers go with it.
+    _image: Option<BuilderImage>,
 }
 
 impl Driven {
@@ -153,7 +154,7 @@ impl Driven {
             manifest: "[builder]\ndriver = \"docker\"\n".into(),
             variables: vec![],
             bridge: None,
-            image: None,
+            _image: None,
         };
         let bridge = Bridge::tcp();
         let remote = Self {
@@ -164,7 +165,7 @@ impl Driven {
             ),
             variables: vec![],
             bridge: Some(bridge),
-            image: None,
+            _image: None,
         };
         vec![docker, remote, Self::container(prefix)]
     }
@@ -177,7 +178,7 @@ impl Driven {
             manifest: image.manifest("docker-container"),
             variables: image.variables().into(),
             bridge: Some(bridge),
-            image: Some(image),
+            _image: Some(image),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Addresses as people write them: `unix://`, `tcp://`, `ssh://` of engines and of BuildKits, and `docker-container://`.
+//! Addresses as people write them: `unix://`, `tcp://`, `ssh://` of engines and of builders.
 
 use rustls::pki_types::ServerName;
 

@@ -34,7 +34,7 @@ use crate::registry::credentials::{CredentialSources, Login};
 const LABEL: &str = "io.skiff.builder";
 
 /// The longest that a buildkitd may take to answer after its container was started.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// The builder of this configuration: there already, or made now.
 pub(super) async fn builder(

@@ -65,7 +65,6 @@ timeout = "60m"
     ]);
     let diagnostics = load_in(dir.path(), text).unwrap_err();
     insta::assert_snapshot!(titles(&diagnostics).join("\n"), @r#"
-    `release.state` is not built yet
     `cache.mounts = "registry"` is not built yet
     `mirrors` is not built yet
     `defaults.tag_unchanged` is not built yet
