@@ -305,6 +305,7 @@ impl Exec {
     /// Connects once buildkitd answers, which takes it a moment after its start.
     async fn ready(&self, engine: &str) -> Result<Connected, DialError> {
         let until = clock::now() + START;
+        let mut restarts = None;
         loop {
             let error = match connect(Dialer::Exec(self.clone())).await {
                 Ok(connected) => return Ok(connected),
@@ -315,9 +316,13 @@ impl Exec {
                     let name = self.container.to_string();
                     return Err(DialError::NoContainer(name, engine.to_owned()));
                 }
-                inspected => inspected.ok().and_then(|found| found.state),
+                inspected => inspected.ok(),
             };
-            let runs = state.and_then(|state| state.running) == Some(true);
+            // The engine starts one again that has ended.
+            let restarted = state.as_ref().and_then(|found| found.restart_count);
+            let ends = *restarts.get_or_insert(restarted) != restarted;
+            let state = state.and_then(|found| found.state).unwrap_or_default();
+            let runs = state.running == Some(true) && state.restarting != Some(true) && !ends;
             if clock::now() >= until || !runs {
                 return Err(self.silent(error).await);
             }

@@ -35,7 +35,13 @@ pub(super) async fn ask(address: &Address) -> Result<Engine, DialError> {
     let not_an_engine =
         |error: bollard::errors::Error| DialError::NotAnEngine(shown.clone(), error.into());
     let docker = client(address).map_err(not_an_engine)?;
-    let info = docker.info().await.map_err(not_an_engine)?;
+    let info = docker.info().await.map_err(|error| match error {
+        // A program such as ssh says only now that it cannot get there.
+        bollard::errors::Error::IOError { err } if address.route.is_program() => {
+            DialError::Unreachable(shown.clone(), err)
+        }
+        other => not_an_engine(other),
+    })?;
     Ok(Engine {
         address: address.clone(),
         docker,
@@ -85,7 +91,7 @@ fn client(address: &Address) -> Result<Docker, bollard::errors::Error> {
     let address = address.clone();
     let transport = move |request: BollardRequest| {
         let address = address.clone();
-        Box::pin(async move { request_once(&address, request).await })
+        Box::pin(async move { Ok(send(&address, request).await?) })
     };
     let seconds = ANSWER.as_secs();
     Docker::connect_with_custom_transport(
@@ -94,14 +100,6 @@ fn client(address: &Address) -> Result<Docker, bollard::errors::Error> {
         seconds,
         API_DEFAULT_VERSION,
     )
-}
-
-async fn request_once(
-    address: &Address,
-    request: BollardRequest,
-) -> Result<http::Response<Incoming>, bollard::errors::Error> {
-    let response = send(address, request).await?;
-    Ok(response)
 }
 
 /// Sends one request on a connection of its own, which may be upgraded.

@@ -78,7 +78,7 @@ impl DialError {
                  or it is a driver: docker, docker-container"
             }
             Self::Unreachable(..) => {
-                "start the engine (systemctl start docker), or set DOCKER_HOST to the socket of one that runs"
+                "start the engine (systemctl start docker), or set DOCKER_HOST to the socket of one that runs; ssh must work without asking"
             }
             Self::Permission(_) => {
                 "add yourself to the group `docker`, or run as a user that may open the socket"

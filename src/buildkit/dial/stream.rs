@@ -41,6 +41,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 pub(super) type Stream = Box<dyn Duplex>;
 
 impl Route {
+    pub(super) fn is_program(&self) -> bool {
+        matches!(self, Self::Program(_))
+    }
+
     /// A fresh connection, within [`ANSWER`].
     pub(super) async fn open(&self) -> io::Result<Stream> {
         let connect = async {
