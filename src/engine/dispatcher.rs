@@ -20,7 +20,6 @@ use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::clock;
-use crate::manifest::model::{Cache, CacheBackend, CacheExport};
 use crate::plan::Plan;
 use crate::reference::ImageRef;
 use crate::registry::Client;
@@ -36,7 +35,6 @@ pub(crate) struct Tools {
     /// Secrets and agents, by container.
     pub(crate) private: BTreeMap<String, Private>,
     pub(crate) events: Events,
-    pub(crate) cache: Cache,
     /// Names this machine to the builder.
     pub(crate) machine: String,
     /// The manifest's folder.
@@ -64,7 +62,6 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         auth: tools.auth.clone(),
         private: tools.private.clone(),
         events: tools.events.clone(),
-        cache: tools.cache.backend,
         output: plan.output,
         stall: tools.stall,
         root: tools.root.clone(),
@@ -114,7 +111,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         cancel,
     )
     .await;
-    if exports_caches(&tools.cache, &plan) && !built.is_empty() && !cancel.is_cancelled() {
+    if exports_caches(&plan) && !built.is_empty() && !cancel.is_cancelled() {
         let containers = built.keys().cloned().collect();
         events.send(EventKind::CachesExporting { containers }).await;
         export_caches(&plan, &built, &builders, tools.jobs, cancel).await;
@@ -140,11 +137,9 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
 }
 
 /// Whether this run exports its build caches.
-pub(crate) fn exports_caches(cache: &Cache, plan: &Plan) -> bool {
-    cache.backend == CacheBackend::Registry
-        && cache.export == CacheExport::Channels
-        && plan.channels.channel_branch
-        && plan.output.push
+pub(crate) fn exports_caches(plan: &Plan) -> bool {
+    let mut containers = plan.containers.values();
+    plan.output.push && containers.any(|planned| planned.build_cache.export.is_some())
 }
 
 fn announcement(

@@ -9,21 +9,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::builders::Builders;
 use super::event::{EventKind, Events};
+use super::failure::{self, Scene};
 use super::files::FileSessions;
 use super::outcome::Failure;
 use super::private::Private;
 use super::solve_request::{Sessions, exporter, solve_request};
 use super::steps::Steps;
 use super::verify::{exported_digest, verify};
-use super::{cache, failure, stall};
+use super::{cache, stall};
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::solve::{Solve, SolveError, solve};
 use crate::cancel::overdue;
 use crate::clock;
-use crate::manifest::model::CacheBackend;
 use crate::plan::{ImageOutput, PlannedContainer};
-use crate::project::shown;
 use crate::reference::{Digest, ImageRef};
 use crate::registry::Client;
 use crate::registry::image::RawManifest;
@@ -37,7 +36,6 @@ pub(super) struct Shared {
     pub(super) private: BTreeMap<String, Private>,
     pub(super) files: FileSessions,
     pub(super) events: Events,
-    pub(super) cache: CacheBackend,
     pub(super) output: ImageOutput,
     /// The longest silence of the builder's own work, see [`stall`].
     pub(super) stall: Duration,
@@ -252,8 +250,13 @@ async fn push(
             return Err(JobError::Lost(Box::new(failure::lost(builder))));
         }
         if !steps.push_failed() || attempt > PUSH_RETRIES {
-            let dockerfile = shown(&container.dockerfile, &shared.root);
-            return Err(failure::explain(&error, steps, &dockerfile).into());
+            let scene = Scene {
+                container,
+                builder: &shared.builder.description,
+                root: &shared.root,
+                auth: &shared.auth,
+            };
+            return Err(failure::explain(&error, steps, &scene).await.into());
         }
         let message = format!("push failed, trying again: {}", error.message);
         shared.events.warn(Some(&container.name), message).await;
