@@ -248,7 +248,7 @@ async fn execute(
     let cancel = cancel::on_signals(output.clone()).map_err(|error| {
         Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
     })?;
-    let client = client(project, credentials.clone());
+    let client = client(&project.manifest, credentials.clone());
     let store = Store::new(client.clone(), project.manifest.state.clone());
     let builder = tokio::select! {
         ready = prepare(&plan, &client, &store, environment) => ready?,
@@ -364,7 +364,7 @@ fn conclude(outcome: &RunOutcome, plan: &Plan, invocation: &Invocation, output: 
 }
 
 /// A file that a flag names, opened for writing.
-fn create(path: &Path) -> Result<File, Diagnostic> {
+pub(super) fn create(path: &Path) -> Result<File, Diagnostic> {
     File::create(path).map_err(|error| {
         Diagnostic::error(format!("cannot write {}: {error}", path.display()))
             .help("see that its folder exists and may be written to")
@@ -380,9 +380,9 @@ fn no_builder(error: DialError) -> Error {
     Error::from(diagnostic).caused_by(error)
 }
 
-pub(super) fn client(project: &Project, credentials: CredentialSources) -> Client {
+pub(super) fn client(manifest: &ProjectManifest, credentials: CredentialSources) -> Client {
     let mut options = Options::new(credentials);
-    let registry = &project.manifest.registry;
+    let registry = &manifest.registry;
     options
         .plain_http
         .insert(registry.host.clone(), registry.plain_http);
