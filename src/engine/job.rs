@@ -8,13 +8,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{EventKind, Events};
+use super::failure::{self, Scene};
 use super::files::FileSessions;
 use super::outcome::Failure;
 use super::private::Private;
 use super::solve_request::{Sessions, exporter, solve_request};
 use super::steps::Steps;
 use super::verify::{exported_digest, verify};
-use super::{cache, failure, stall};
+use super::{cache, stall};
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::solve::{Solve, SolveError, solve};
@@ -22,7 +23,6 @@ use crate::cancel::overdue;
 use crate::clock;
 use crate::manifest::model::CacheBackend;
 use crate::plan::{ImageOutput, PlannedContainer};
-use crate::project::shown;
 use crate::reference::{Digest, ImageRef};
 use crate::registry::Client;
 use crate::registry::image::RawManifest;
@@ -212,9 +212,13 @@ async fn push(
             return Err(failure.into());
         }
         if error.connection_lost || !steps.push_failed() || attempt > PUSH_RETRIES {
-            let dockerfile = shown(&container.dockerfile, &shared.root);
-            let builder = &shared.builder.description;
-            return Err(failure::explain(&error, steps, &dockerfile, builder).into());
+            let scene = Scene {
+                container,
+                builder: &shared.builder.description,
+                root: &shared.root,
+                auth: &shared.auth,
+            };
+            return Err(failure::explain(&error, steps, &scene).await.into());
         }
         let message = format!("push failed, trying again: {}", error.message);
         shared.events.warn(Some(&container.name), message).await;

@@ -8,7 +8,9 @@
 mod credentials;
 mod deploy;
 mod ecr;
+mod explained;
 mod failures;
+mod ignore;
 mod interrupts;
 mod limits;
 mod manifest;

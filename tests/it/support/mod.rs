@@ -3,8 +3,10 @@
 pub(crate) mod aws;
 pub(crate) mod gate;
 pub(crate) mod guarded;
+pub(crate) mod image;
 pub(crate) mod registry;
 pub(crate) mod stack;
+pub(crate) mod trees;
 pub(crate) mod workspace;
 
 pub(crate) fn base64(text: &str) -> String {

@@ -1,21 +1,56 @@
 //! From what the builder says of a failed build to what a reader needs: the step, its last lines, the place in the
-//! Dockerfile, and a remedy where one is known.
+//! Dockerfile, and a remedy where one is known ([`remedies`], [`missing_source`], [`credentials`]).
 
+mod credentials;
+mod missing_source;
+mod remedies;
+
+use std::path::Path;
+
+use self::credentials::Tried;
+use self::remedies::Clues;
 use super::outcome::{Failure, Location};
 use super::steps::{Steps, is_export_step};
 use crate::buildkit::error::BuildError;
+use crate::buildkit::session::auth::AuthService;
+use crate::manifest::model::Container;
+use crate::project::shown;
 
-/// `dockerfile`: the Dockerfile's path as users write it.
-pub(super) fn explain(
-    error: &BuildError,
-    steps: &Steps,
-    dockerfile: &str,
-    builder: &str,
-) -> Failure {
+/// What failed, and where.
+pub(super) struct Scene<'a> {
+    pub(super) container: &'a Container,
+    /// The builder, for people.
+    pub(super) builder: &'a str,
+    /// The manifest's folder: paths are shown relative to it.
+    pub(super) root: &'a Path,
+    /// Whose names the builder was given.
+    pub(super) auth: &'a AuthService,
+}
+
+/// Explains a failed build. It looks at files of the context where one of them is missed.
+pub(super) async fn explain(error: &BuildError, steps: &Steps, scene: &Scene<'_>) -> Failure {
     if error.connection_lost {
+        let builder = scene.builder;
         return Failure::new(format!("the connection to the builder was lost: {builder}"))
             .help("see that the engine still runs (its log says why it ended); running the same command again is safe");
     }
+    let mut failure = described(error, steps, scene);
+    let tried = Tried::ask(scene.auth, &failure.message).await;
+    let missing = missing_source::path(&failure.message).map(str::to_owned);
+    if let Some((path, location)) = missing.zip(failure.location.clone()) {
+        let (container, root) = (scene.container.clone(), scene.root.to_owned());
+        let look = move || missing_source::explain(&path, &location, &container, &root);
+        let found = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+        failure.notes.extend(found.notes);
+        failure.helps.extend(found.helps);
+    } else {
+        add_remedies(&mut failure, scene, &tried);
+    }
+    failure
+}
+
+/// What failed, in the builder's words.
+fn described(error: &BuildError, steps: &Steps, scene: &Scene<'_>) -> Failure {
     let failed = steps.failed(error.vertex.as_deref());
     let message = match &failed {
         Some(step) if error.answer_lost && !step.error.is_empty() => innermost(step.error),
@@ -24,7 +59,7 @@ pub(super) fn explain(
     let mut failure = Failure::new(message);
     if let Some(excerpt) = &error.source {
         failure.location = Some(Location {
-            file: dockerfile.to_owned(),
+            file: shown(&scene.container.dockerfile, scene.root),
             first_line: excerpt.first_line,
             last_line: excerpt.last_line,
             text: excerpt.text.clone(),
@@ -41,9 +76,23 @@ pub(super) fn explain(
         }
     }
     failure
-        .helps
-        .extend(remedy(&failure.message).map(str::to_owned));
-    failure
+}
+
+fn add_remedies(failure: &mut Failure, scene: &Scene<'_>, tried: &Tried) {
+    if let Some((note, help)) = tried.told() {
+        failure.notes.push(note);
+        failure.helps.push(help);
+    }
+    let clues = Clues {
+        message: &failure.message,
+        log: &failure.log,
+        container: scene.container,
+        builder: scene.builder,
+    };
+    if let Some(remedy) = remedies::find(&clues) {
+        failure.notes.extend(remedy.note);
+        failure.helps.push(remedy.help);
+    }
 }
 
 /// BuildKit wraps causes outside in: `failed to solve: process "…" did not complete successfully: exit code: 1`. The
@@ -73,60 +122,6 @@ fn innermost(message: &str) -> String {
 
 /// Longest message that is shown, in characters.
 const MAX_MESSAGE: usize = 400;
-
-/// Remedies for messages of the builder that many users meet. Only texts are chosen here, never behaviour.
-fn remedy(message: &str) -> Option<&'static str> {
-    let known: [(&[&str], &str); 11] = [
-        (
-            &["secret ", ": not found"],
-            "give the container this secret: secrets = [{ id = \"…\", env = \"VARIABLE\" }]",
-        ),
-        (
-            &["network.host is not allowed"],
-            "a step of its own asks for the host's network: allow it with entitlements = [\"network.host\"]",
-        ),
-        (
-            &["failed to calculate checksum", "not found"],
-            "the path is relative to the build context; see that it exists there and that no line of .dockerignore excludes it",
-        ),
-        (
-            &["pull access denied"],
-            "see the image's name; if it is private, log in to its registry (docker login)",
-        ),
-        (
-            &["failed to resolve source metadata", "not found"],
-            "see the image's name and tag: its registry does not have it",
-        ),
-        (
-            &["connection refused"],
-            "see that the registry runs and that its host and port are right",
-        ),
-        (
-            &["is immutable"],
-            "let the repository's tag immutability exclude the tags that move (the channels and `buildcache*`), and give other content another name",
-        ),
-        (
-            &["403 Forbidden", ".dkr.ecr."],
-            "the principal needs ecr:BatchCheckLayerAvailability, InitiateLayerUpload, UploadLayerPart, CompleteLayerUpload and PutImage on the repository, and the repository room for another image (a quota)",
-        ),
-        (
-            &["no space left on device"],
-            "free space on the builder: docker builder prune",
-        ),
-        (
-            &["exit code: 137"],
-            "the step was killed, most likely for want of memory; build fewer containers at a time (--jobs)",
-        ),
-        (
-            &["exec format error"],
-            "the image's platform is not the builder's: install emulation (binfmt) or build on a machine of that platform",
-        ),
-    ];
-    known
-        .iter()
-        .find(|(parts, _)| parts.iter().all(|part| message.contains(part)))
-        .map(|(_, help)| *help)
-}
 
 #[cfg(test)]
 mod tests {
