@@ -274,7 +274,6 @@ async fn execute(
         auth: AuthService::new(credentials),
         private,
         events,
-        cache: project.manifest.cache.clone(),
         machine: machine(environment),
         root: project.manifest.root.clone(),
         releasing: Releasing {

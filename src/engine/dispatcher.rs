@@ -19,7 +19,6 @@ use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::clock;
-use crate::manifest::model::{Cache, CacheBackend, CacheExport};
 use crate::plan::Plan;
 use crate::reference::ImageRef;
 use crate::registry::Client;
@@ -32,7 +31,6 @@ pub(crate) struct Tools {
     /// Secrets and agents, by container.
     pub(crate) private: BTreeMap<String, Private>,
     pub(crate) events: Events,
-    pub(crate) cache: Cache,
     /// Names this machine to the builder.
     pub(crate) machine: String,
     /// The manifest's folder.
@@ -60,7 +58,6 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         auth: tools.auth,
         private: tools.private,
         events: tools.events,
-        cache: tools.cache.backend,
         output: plan.output,
         stall: tools.stall,
         root: tools.root,
@@ -97,7 +94,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         cancel,
     )
     .await;
-    if exports_caches(&tools.cache, &plan) && !built.is_empty() && !cancel.is_cancelled() {
+    if exports_caches(&plan) && !built.is_empty() && !cancel.is_cancelled() {
         let containers = built.keys().cloned().collect();
         shared
             .events
@@ -135,11 +132,9 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
 }
 
 /// Whether this run exports its build caches.
-pub(crate) fn exports_caches(cache: &Cache, plan: &Plan) -> bool {
-    cache.backend == CacheBackend::Registry
-        && cache.export == CacheExport::Channels
-        && plan.channels.channel_branch
-        && plan.output.push
+pub(crate) fn exports_caches(plan: &Plan) -> bool {
+    let mut containers = plan.containers.values();
+    plan.output.push && containers.any(|planned| planned.build_cache.export.is_some())
 }
 
 async fn announce(plan: &Plan, shared: &Shared, jobs: usize, keep_going: bool) {

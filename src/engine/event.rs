@@ -72,6 +72,11 @@ pub enum EventKind {
     ContainerStarted {
         container: String,
     },
+    /// The build cache that this build imports, and no other.
+    CacheChosen {
+        container: String,
+        reference: String,
+    },
     StepStarted {
         container: String,
         step: u32,

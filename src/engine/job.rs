@@ -21,7 +21,6 @@ use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::solve::{Solve, SolveError, solve};
 use crate::cancel::overdue;
 use crate::clock;
-use crate::manifest::model::CacheBackend;
 use crate::plan::{ImageOutput, PlannedContainer};
 use crate::reference::{Digest, ImageRef};
 use crate::registry::Client;
@@ -36,7 +35,6 @@ pub(super) struct Shared {
     pub(super) private: BTreeMap<String, Private>,
     pub(super) files: FileSessions,
     pub(super) events: Events,
-    pub(super) cache: CacheBackend,
     pub(super) output: ImageOutput,
     /// The longest silence of the builder's own work, see [`stall`].
     pub(super) stall: Duration,

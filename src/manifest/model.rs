@@ -98,6 +98,8 @@ pub(crate) enum CacheBackend {
 pub(crate) enum CacheExport {
     /// Those of branches that move a channel.
     Channels,
+    /// All, those without a channel under a tag of their branch.
+    Always,
     Never,
 }
 

@@ -46,11 +46,6 @@ pub(super) const TABLE: &[NotBuilt] = &[
     no("cache.backend", Is("s3"), USE_REGISTRY_CACHE),
     no("cache.backend", Is("local"), USE_REGISTRY_CACHE),
     no(
-        "cache.export",
-        Is("always"),
-        "use \"channels\" or \"never\"",
-    ),
-    no(
         "cache.mounts",
         Is("registry"),
         "use \"off\", or leave it out",

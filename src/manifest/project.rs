@@ -265,6 +265,7 @@ fn cache(view: View<'_>) -> Cache {
         },
         export: match text("export").as_deref() {
             Some("never") => CacheExport::Never,
+            Some("always") => CacheExport::Always,
             _ => CacheExport::Channels,
         },
     }

@@ -82,6 +82,10 @@ impl Plain {
                 digest,
                 ..
             } => (container, format!("{tag} is {digest}")),
+            EventKind::CacheChosen {
+                container,
+                reference,
+            } => (container, format!("imports the cache {reference}")),
             EventKind::CachesExporting { containers } => {
                 return Some(format!(
                     "exporting the caches of {} for the next run",

@@ -131,14 +131,6 @@ secrets = [{ id = "pip" }]
       |
       = help: did you mean "registry"?
 
-    error: `cache.export = "always"` is not built yet
-     --> containers.toml:9:10
-      |
-    9 | export = "always"
-      |          ^^^^^^^^
-      |
-      = help: use "channels" or "never"
-
     error: wrong type for `discover.roots`
       --> containers.toml:11:9
        |
