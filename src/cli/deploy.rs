@@ -247,7 +247,7 @@ async fn execute(
     let cancel = cancel::on_signals(output.clone()).map_err(|error| {
         Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
     })?;
-    let client = client(project, credentials.clone());
+    let client = client(&project.manifest, credentials.clone());
     let store = Store::new(client.clone(), project.manifest.state.clone());
     let search = builder::find(&plan, project, request, &credentials, environment);
     let search = Box::pin(search);
@@ -367,16 +367,16 @@ fn conclude(outcome: &RunOutcome, plan: &Plan, invocation: &Invocation, output: 
 }
 
 /// A file that a flag names, opened for writing.
-fn create(path: &Path) -> Result<File, Diagnostic> {
+pub(super) fn create(path: &Path) -> Result<File, Diagnostic> {
     File::create(path).map_err(|error| {
         Diagnostic::error(format!("cannot write {}: {error}", path.display()))
             .help("see that its folder exists and may be written to")
     })
 }
 
-pub(super) fn client(project: &Project, credentials: CredentialSources) -> Client {
+pub(super) fn client(manifest: &ProjectManifest, credentials: CredentialSources) -> Client {
     let mut options = Options::new(credentials);
-    let registry = &project.manifest.registry;
+    let registry = &manifest.registry;
     options
         .plain_http
         .insert(registry.host.clone(), registry.plain_http);
