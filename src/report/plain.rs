@@ -23,30 +23,11 @@ impl Plain {
     /// The line that this event is worth, if any.
     pub(super) fn line(&mut self, event: &Event) -> Option<String> {
         let (container, text) = match &event.kind {
-            EventKind::RunStarted {
-                skiff,
-                release,
-                builder,
-                jobs,
-                compared_with,
-                containers,
-                ..
-            } => {
+            EventKind::RunStarted { containers, .. } => {
                 self.started = Some(event.time);
                 let widths = containers.iter().map(|c| c.container.chars().count());
                 self.width = widths.max().unwrap_or(0);
-                let count = count(containers.len());
-                let why = match compared_with {
-                    Some(_) => String::new(),
-                    None => format!(" ({})", reasons(containers)),
-                };
-                let mut text = format!(
-                    "skiff {skiff}: release {release}, {count}{why}, {jobs} at a time, {builder}"
-                );
-                if let Some(compared) = compared_with {
-                    text.push_str(&selection(compared, containers));
-                }
-                return Some(text);
+                return run_start(&event.kind);
             }
             EventKind::Warning { container, message } => {
                 let container = container
@@ -179,6 +160,31 @@ fn count(containers: usize) -> String {
     format!("{containers} container{plural}")
 }
 
+fn run_start(event: &EventKind) -> Option<String> {
+    let EventKind::RunStarted {
+        skiff,
+        release,
+        builder,
+        driver,
+        chosen_by,
+        jobs,
+        compared_with,
+        containers,
+        ..
+    } = event
+    else {
+        return None;
+    };
+    let count = count(containers.len());
+    let (why, selection) = match compared_with {
+        Some(compared) => (String::new(), selection(compared, containers)),
+        None => (format!(" ({})", reasons(containers)), String::new()),
+    };
+    Some(format!(
+        "skiff {skiff}: release {release}, {count}{why}, {jobs} at a time, {builder} (driver {driver}: {chosen_by}){selection}"
+    ))
+}
+
 /// How the run's containers were found: a line for the commit, and one for each container that is compared with it.
 fn selection(compared: &ComparedWith, containers: &[PlannedContainer]) -> String {
     let commit = compared.commit.as_deref();
@@ -234,6 +240,8 @@ mod tests {
                 skiff: "0.1.0",
                 release: "r1".into(),
                 builder: "docker engine".into(),
+                driver: "docker",
+                chosen_by: "--builder".into(),
                 jobs: 2,
                 keep_going: false,
                 compared_with: None,
@@ -269,7 +277,7 @@ mod tests {
             time += std::time::Duration::from_secs(1);
         }
         insta::assert_snapshot!(lines.join("\n"), @r"
-        skiff 0.1.0: release r1, 1 container (all), 2 at a time, docker engine
+        skiff 0.1.0: release r1, 1 container (all), 2 at a time, docker engine (driver docker: --builder)
            1.0s train started
            3.0s train #2 [1/2] RUN make
            4.0s train #2 ! cc a.c

@@ -9,6 +9,7 @@ mod cache;
 mod changes;
 mod credentials;
 mod deploy;
+mod drivers;
 mod ecr;
 mod explained;
 mod failures;
