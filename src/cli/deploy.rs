@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use indexmap::IndexMap;
 
-use super::registry;
 use super::request::{DeployRequest, Invocation, Selection};
+use super::{contexts, registry};
 use crate::atomic_file;
 use crate::buildkit::Builder;
 use crate::buildkit::dial::{self, DialError, EngineAddress};
@@ -60,6 +60,8 @@ pub(crate) async fn run(
         output.out("nothing to do: the manifest has no containers");
         return Ok(ExitCode::SUCCESS);
     }
+    let built = plan.containers.values().map(|planned| &planned.container);
+    contexts::check(built, &project.manifest.root)?;
     let credentials = CredentialSources {
         ecr,
         ..CredentialSources::new(environment.docker_config())

@@ -1,6 +1,7 @@
 //! The command line: arguments to requests, one thin function a command.
 
 mod args;
+mod contexts;
 mod deploy;
 mod inputs;
 mod registry;

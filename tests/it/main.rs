@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test that cannot go on fails.
 #![allow(unreachable_pub)] // One binary: `pub` says what `support` offers.
 
+mod contexts;
 mod credentials;
 mod deploy;
 mod ecr;
