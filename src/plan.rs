@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 
+use crate::cache::candidates::{BuildCache, is_cache_tag};
 use crate::diagnostic::Diagnostic;
 use crate::manifest::model::{Container, ContainerName};
 use crate::manifest::pattern;
@@ -67,6 +68,7 @@ pub(crate) struct PlannedContainer {
     pub(crate) revision: Option<String>,
     /// Why it is in the run.
     pub(crate) reason: String,
+    pub(crate) build_cache: BuildCache,
 }
 
 impl Plan {
@@ -96,7 +98,7 @@ pub(crate) fn make(
         let caches = project.manifest.containers.values();
         if caches
             .clone()
-            .any(|container| container.cache_tag == *channel)
+            .any(|container| is_cache_tag(container, channel))
         {
             let error = Diagnostic::error(format!("channel `{channel}` is the tag of a cache"));
             errors.push(error.help("name another channel"));
@@ -138,6 +140,7 @@ pub(crate) fn make(
             height: heights.get(name).copied().unwrap_or_default(),
             revision: sources.revision(),
             reason,
+            build_cache: BuildCache::of(container, &project.manifest, sources),
         };
         containers.insert(name.to_owned(), planned);
     }
@@ -204,7 +207,7 @@ fn reserved(what: &str, tag: &Tag, project: &Project) -> Option<Diagnostic> {
     } else if manifest
         .containers
         .values()
-        .any(|container| container.cache_tag == *tag)
+        .any(|container| is_cache_tag(container, tag))
     {
         "is the tag of a cache"
     } else if ["key-", "unreleased-"]

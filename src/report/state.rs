@@ -185,6 +185,7 @@ impl RunState {
                 container: None, ..
             }
             | EventKind::RepositoryCreated { .. }
+            | EventKind::CacheChosen { .. }
             | EventKind::Tagged { .. }
             | EventKind::RunFinished { .. } => {}
         }
