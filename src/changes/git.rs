@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 /// Why git gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -170,12 +170,13 @@ impl Checkout {
         command: &'static str,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> Result<Vec<u8>, GitError> {
-        bytes(&self.root, command, arguments)
+        answer(command, git(&self.root, command).args(arguments))
     }
 
-    /// A command to be run in another way than [`Checkout::output`].
+    /// A command to be run in another way than [`Checkout::output`], that takes no paths or refuses to be told that they
+    /// mean themselves.
     pub(super) fn command(&self, command: &str) -> Command {
-        git(&self.root, command)
+        git_with(&self.root, &[], command)
     }
 
     pub(super) fn line(&self, command: &'static str, arguments: &[&str]) -> Option<String> {
@@ -196,17 +197,17 @@ fn parse_status(output: &str) -> Vec<String> {
         .collect()
 }
 
-/// A hermetic command of git.
+/// A hermetic command of git; paths among its arguments mean themselves.
 fn git(folder: &Path, command: &str) -> Command {
+    git_with(folder, &["--literal-pathspecs"], command)
+}
+
+fn git_with(folder: &Path, options: &[&str], command: &str) -> Command {
     let mut git = Command::new("git");
     git.current_dir(folder)
+        .args(options)
         .args([
             "--no-optional-locks",
-            // Paths are paths; the one command that takes nothing else refuses to be told so.
-            match command {
-                "check-ignore" => "--no-literal-pathspecs",
-                _ => "--literal-pathspecs",
-            },
             "-c",
             "core.quotePath=false",
             "-c",
@@ -236,25 +237,28 @@ const FOREIGN: [&str; 9] = [
     "GIT_ICASE_PATHSPECS",
 ];
 
-fn run(folder: &Path, command: &'static str, arguments: &[&str]) -> Result<String, GitError> {
-    let answer = bytes(folder, command, arguments)?;
+pub(super) fn run(
+    folder: &Path,
+    command: &'static str,
+    arguments: &[&str],
+) -> Result<String, GitError> {
+    let answer = answer(command, git(folder, command).args(arguments))?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-fn bytes(
+/// The same for arguments with `:(magic)` in their paths.
+pub(super) fn run_with_magic(
     folder: &Path,
     command: &'static str,
-    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
-) -> Result<Vec<u8>, GitError> {
-    let output = git(folder, command)
-        .args(arguments)
-        .output()
-        .map_err(GitError::Start)?;
-    answer(command, output)
+    arguments: &[&str],
+) -> Result<String, GitError> {
+    let answer = answer(command, git_with(folder, &[], command).args(arguments))?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// What a command that has ended printed, or why it failed.
-fn answer(command: &'static str, output: Output) -> Result<Vec<u8>, GitError> {
+/// What the command prints, or why it fails.
+fn answer(command: &'static str, git: &mut Command) -> Result<Vec<u8>, GitError> {
+    let output = git.output().map_err(GitError::Start)?;
     if output.status.success() {
         return Ok(output.stdout);
     }

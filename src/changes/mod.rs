@@ -8,6 +8,7 @@ pub(crate) mod affected;
 pub(crate) mod base;
 pub(crate) mod commit;
 pub(crate) mod diff;
+pub(crate) mod gaps;
 pub(crate) mod git;
 pub(crate) mod history;
 pub(crate) mod manifest;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::request::{DeployRequest, Invocation};
 use super::selection::{Selected, Survey};
-use super::{builder, registry};
+use super::{builder, contexts, registry};
 use crate::atomic_file;
 use crate::buildkit::dial::choose::Found;
 use crate::buildkit::session::auth::AuthService;
@@ -58,6 +58,8 @@ pub(crate) async fn run(
     if plan.containers.is_empty() {
         return nothing(&plan, &request, invocation, output).await;
     }
+    let built = plan.containers.values().map(|planned| &planned.container);
+    contexts::check(built, &project.manifest.root)?;
     let credentials = CredentialSources {
         ecr,
         ..CredentialSources::new(environment.docker_config())

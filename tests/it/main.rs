@@ -7,6 +7,7 @@
 
 mod cache;
 mod changes;
+mod contexts;
 mod credentials;
 mod deploy;
 mod drivers;
