@@ -6,7 +6,7 @@
 //! count, and the link itself does.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use indexmap::IndexMap;
 
 use super::diff::{Change, How, printable};
 use super::manifest::ManifestChange;
-use super::unseen::{Unseen, UnseenPath};
+use super::unseen::Unseen;
 use crate::context::filter::Rules;
 use crate::context::ignore::IgnoreFile;
 use crate::graph::Graph;
@@ -35,12 +35,6 @@ pub(crate) enum Cause {
         file: String,
         what: String,
     },
-    Unseen {
-        path: String,
-        why: Unseen,
-    },
-    /// A container that it is built from is affected.
-    Parent(ContainerName),
 }
 
 impl Cause {
@@ -61,15 +55,6 @@ impl Cause {
                 format!("{path} {verb} since {base}{mark}")
             }
             Self::Manifest { file, what } => format!("{file} {what} since {base}"),
-            Self::Unseen { path, why } => {
-                let why = match why {
-                    Unseen::Outside => "outside of the git checkout",
-                    Unseen::OtherRepository => "in another git repository",
-                    Unseen::Ignored => "ignored by git",
-                };
-                format!("{path} is {why}: whether it changed is not known")
-            }
-            Self::Parent(parent) => format!("built from {parent}, which changed since {base}"),
         }
     }
 }
@@ -83,21 +68,15 @@ pub(crate) struct Evidence<'a> {
     pub(crate) manifest: Option<ManifestChange>,
     /// Looked at where a link changed.
     pub(crate) ways: Ways,
-    pub(crate) unseen: BTreeMap<ContainerName, UnseenPath>,
 }
 
-/// The affected containers with the first cause of each, in the manifest's order. Reads the ignore files of contexts in
+/// The containers that something of their own changed for, each with the first cause. Reads the ignore files of contexts in
 /// which something changed.
-pub(crate) fn affected(
+pub(crate) fn directly(
     manifest: &ProjectManifest,
-    graph: &Graph,
-    evidence: Evidence<'_>,
-) -> IndexMap<ContainerName, Cause> {
+    evidence: &Evidence<'_>,
+) -> HashMap<ContainerName, Cause> {
     let mut causes: HashMap<ContainerName, Cause> = HashMap::new();
-    for (name, (path, why)) in evidence.unseen {
-        let path = shown(&path, &manifest.root);
-        causes.insert(name, Cause::Unseen { path, why });
-    }
     for name in manifest.containers.keys() {
         let what = match &evidence.manifest {
             Some(ManifestChange::All(why)) => Some(why),
@@ -124,17 +103,37 @@ pub(crate) fn affected(
         };
         index.concerned(&path, change, &evidence.ways, &mut concerned);
     }
+    causes
+}
+
+/// Why a container is a candidate though nothing is known to have changed.
+pub(crate) fn unknown(path: &Path, why: Unseen, manifest: &ProjectManifest) -> String {
+    let why = match why {
+        Unseen::Outside => "outside of the git checkout",
+        Unseen::OtherRepository => "in another git repository",
+        Unseen::Ignored => "ignored by git",
+    };
+    let path = shown(path, &manifest.root);
+    format!("{path} is {why}: whether it changed is not known")
+}
+
+/// These containers and all that are built from them, in the manifest's order.
+pub(crate) fn with_children(
+    mut reasons: HashMap<ContainerName, String>,
+    manifest: &ProjectManifest,
+    graph: &Graph,
+) -> IndexMap<ContainerName, String> {
     for name in graph.order() {
-        if causes.contains_key(name) {
+        if reasons.contains_key(name) {
             continue;
         }
-        if let Some(parent) = graph.parents_of(name).find(|p| causes.contains_key(*p)) {
-            causes.insert(name.to_owned(), Cause::Parent(parent.to_owned()));
+        if let Some(parent) = graph.parents_of(name).find(|p| reasons.contains_key(*p)) {
+            reasons.insert(name.to_owned(), format!("built from {parent}"));
         }
     }
     let names = manifest.containers.keys();
     names
-        .filter_map(|name| Some((name.clone(), causes.remove(name)?)))
+        .filter_map(|name| Some((name.clone(), reasons.remove(name)?)))
         .collect()
 }
 

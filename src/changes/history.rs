@@ -84,6 +84,13 @@ impl Checkout {
         self.deepening(head, Some(branch), find)
     }
 
+    /// A commit that all of these come from.
+    pub(crate) fn common_ancestor(&self, commits: &[Commit]) -> Option<Commit> {
+        let commits = commits.iter().map(Commit::as_str);
+        let arguments: Vec<&str> = std::iter::once("--octopus").chain(commits).collect();
+        Commit::new(&self.line("merge-base", &arguments)?)
+    }
+
     /// Asks; as long as there is no answer and more history to be had, fetches some and asks again.
     fn deepening<T>(
         &self,

@@ -14,6 +14,7 @@ pub(crate) mod history;
 pub(crate) mod manifest;
 mod unseen;
 
+use std::collections::{BTreeSet, HashMap};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -28,28 +29,70 @@ use crate::graph::Graph;
 use crate::manifest::model::{ContainerName, ProjectManifest};
 use crate::manifest::ways::{self, Ways};
 
-/// The containers that something has changed for between `base` and the files of the checkout, whose commit is `head` and
-/// differs from them in `uncommitted`.
-pub(crate) fn detect(
-    checkout: &Checkout,
-    (manifest, graph): (&ProjectManifest, &Graph),
-    (base, head): (&Commit, &Commit),
-    uncommitted: &[Change],
-) -> Result<IndexMap<ContainerName, Cause>, GitError> {
-    let committed = checkout.between(base, head.as_str())?;
-    let changes = diff::merged(committed, uncommitted);
-    let evidence = Evidence {
-        top: checkout.root(),
-        ways: if changes.iter().any(|change| change.link) {
-            ways::of(manifest)
-        } else {
-            Ways::default()
-        },
-        manifest: manifest_change(checkout, manifest, base, &changes),
-        unseen: unseen::unseen(checkout, manifest)?,
-        changes: &changes,
-    };
-    Ok(affected::affected(manifest, graph, evidence))
+/// Containers that are compared with the same commit.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    pub(crate) base: Commit,
+    /// The commit and why it is this one, for people.
+    pub(crate) named: String,
+    /// `None`: all.
+    pub(crate) members: Option<BTreeSet<ContainerName>>,
+}
+
+/// The sources that are compared.
+pub(crate) struct Present<'a> {
+    pub(crate) checkout: &'a Checkout,
+    pub(crate) manifest: &'a ProjectManifest,
+    pub(crate) graph: &'a Graph,
+    pub(crate) head: &'a Commit,
+    /// What the files differ in from that commit.
+    pub(crate) uncommitted: &'a [Change],
+}
+
+impl Present<'_> {
+    /// The containers that something has changed for since the commit of their group, each with the reason. `given`: those
+    /// that are in it for another reason.
+    pub(crate) fn affected(
+        &self,
+        groups: &[Group],
+        given: HashMap<ContainerName, String>,
+    ) -> Result<IndexMap<ContainerName, String>, GitError> {
+        let mut reasons = given;
+        for (name, (path, why)) in unseen::unseen(self.checkout, self.manifest)? {
+            let reason = affected::unknown(&path, why, self.manifest);
+            reasons.entry(name).or_insert(reason);
+        }
+        for group in groups {
+            let is_member = |name: &ContainerName| {
+                let members = group.members.as_ref();
+                members.is_none_or(|members| members.contains(name))
+            };
+            for (name, cause) in self.directly(&group.base)? {
+                if is_member(&name) {
+                    let reason = || cause.since(&group.named);
+                    reasons.entry(name).or_insert_with(reason);
+                }
+            }
+        }
+        Ok(affected::with_children(reasons, self.manifest, self.graph))
+    }
+
+    fn directly(&self, base: &Commit) -> Result<HashMap<ContainerName, Cause>, GitError> {
+        let (checkout, manifest) = (self.checkout, self.manifest);
+        let committed = checkout.between(base, self.head.as_str())?;
+        let changes = diff::merged(committed, self.uncommitted);
+        let evidence = Evidence {
+            top: checkout.root(),
+            ways: if changes.iter().any(|change| change.link) {
+                ways::of(manifest)
+            } else {
+                Ways::default()
+            },
+            manifest: manifest_change(checkout, manifest, base, &changes),
+            changes: &changes,
+        };
+        Ok(affected::directly(manifest, &evidence))
+    }
 }
 
 /// What became of the manifest; `None`: its file is the same.

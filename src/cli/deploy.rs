@@ -4,7 +4,8 @@ use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::request::{DeployRequest, Invocation};
+use super::released::{self, Released};
+use super::request::{DeployRequest, Invocation, Selection};
 use super::selection::{Selected, Survey};
 use super::{builder, contexts, registry};
 use crate::atomic_file;
@@ -20,14 +21,15 @@ use crate::engine::private;
 use crate::engine::releasing::Releasing;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
-use crate::manifest::{self, model::Container, model::ProjectManifest};
+use crate::manifest;
+use crate::manifest::model::{Container, ProjectManifest, Provider};
 use crate::plan::{self, Orders, Plan};
 use crate::profile;
 use crate::project::{self, Project};
 use crate::reference::Repository;
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
-use crate::release::channel::{self, Sources};
+use crate::release::channel::{self, ChannelRequest, Sources};
 use crate::release::lineage::History;
 use crate::release::publish::Circumstances;
 use crate::release::store::{Store, StoreError};
@@ -45,8 +47,13 @@ pub(crate) async fn run(
     let (mut project, warnings) = load(&request, invocation, environment)?;
     warn(&warnings, output);
     let mut survey = Survey::new(&project.manifest, environment)?;
-    let selected = survey.select(&project, &request.selection, None)?;
     let ecr = registry::locate(&mut project.manifest, request.dry_run).await?;
+    let credentials = CredentialSources {
+        ecr,
+        ..CredentialSources::new(environment.docker_config())
+    };
+    let released = released(&project, &survey, &request, &credentials).await;
+    let selected = survey.select(&project, &request.selection, released.as_ref())?;
     let sources = survey.sources(&project, &selected.containers)?;
     let plan = make_plan(&project, selected, &request, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
@@ -60,10 +67,6 @@ pub(crate) async fn run(
     }
     let built = plan.containers.values().map(|planned| &planned.container);
     contexts::check(built, &project.manifest.root)?;
-    let credentials = CredentialSources {
-        ecr,
-        ..CredentialSources::new(environment.docker_config())
-    };
     let mut circumstances = ci::circumstances(&sources, environment);
     circumstances.reason.clone_from(&request.reason);
     execute(
@@ -77,6 +80,31 @@ pub(crate) async fn run(
         output,
     )
     .await
+}
+
+/// What the channel stands on that this run would move, else the manifest's first; asked for only where that decides.
+async fn released(
+    project: &Project,
+    survey: &Survey,
+    request: &DeployRequest,
+    credentials: &CredentialSources,
+) -> Option<Released> {
+    let manifest = &project.manifest;
+    let decides = matches!(request.selection, Selection::Changed { since: None });
+    // A dry run has no credentials for ECR.
+    let is_ecr = matches!(manifest.registry.provider, Provider::Ecr(_));
+    if !decides || survey.checkout.is_none() || (is_ecr && credentials.ecr.is_none()) {
+        return None;
+    }
+    let asked = ChannelRequest {
+        no_promote: false,
+        ..request.channels.clone()
+    };
+    let moves = channel::decide(&manifest.channels, &survey.sources, &asked).moves;
+    let channel = moves.first().or_else(|| manifest.channels.keys().next())?;
+    let registry = client(manifest, credentials.clone());
+    let store = Store::new(registry, manifest.state.clone());
+    released::read(&store, channel, request.dry_run).await
 }
 
 /// The manifest and its Dockerfiles.

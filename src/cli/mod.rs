@@ -8,6 +8,7 @@ mod inputs;
 mod moving;
 mod opened;
 mod registry;
+mod released;
 mod releases;
 mod request;
 mod selection;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
+use super::released::{Compared, Released};
 use super::request::Selection;
-use crate::changes;
+use crate::changes::Present;
 use crate::changes::base::{self, Base, Known, Told};
 use crate::changes::commit::Commit;
 use crate::changes::diff::{Change, printable};
@@ -33,6 +34,9 @@ pub(super) struct Selected {
     /// What the sources were compared with, where that decided.
     pub(super) base: Option<Base>,
 }
+
+/// Why a container is in a run that has nothing to compare with.
+pub(super) const CANDIDATE: &str = "a candidate: there is nothing to compare with";
 
 /// As a name it means every container; the manifest gives it to none.
 const ALL: &str = "all";
@@ -63,18 +67,18 @@ impl Survey {
         })
     }
 
-    /// The containers that were asked for. `recorded`: the commit of the release on which the channel stands.
+    /// The containers that were asked for. `released`: what the channel stands on, where records say it.
     pub(super) fn select(
         &mut self,
         project: &Project,
         selection: &Selection,
-        recorded: Option<Commit>,
+        released: Option<&Released>,
     ) -> Result<Selected, Vec<Diagnostic>> {
         let containers = match selection {
             Selection::All { reason } => every(project, reason),
             Selection::Named(names) => named(project, names)?,
             Selection::Changed { since } => {
-                let changed = self.changed(project, since.as_deref(), recorded);
+                let changed = self.changed(project, since.as_deref(), released);
                 return changed.map_err(|error| vec![error]);
             }
         };
@@ -88,10 +92,10 @@ impl Survey {
         &mut self,
         project: &Project,
         since: Option<&str>,
-        recorded: Option<Commit>,
+        released: Option<&Released>,
     ) -> Result<Selected, Diagnostic> {
         let candidates = |base: Base| Selected {
-            containers: every(project, "a candidate: there is nothing to compare with"),
+            containers: every(project, CANDIDATE),
             base: Some(base),
         };
         let Some(checkout) = &self.checkout else {
@@ -102,44 +106,45 @@ impl Survey {
             return Ok(candidates(Base::everything("this is no git checkout")));
         };
         let head = self.sources.commit.as_deref().and_then(Commit::new);
-        let base = match since {
-            Some(revision) => asked(checkout, revision)?,
-            None => base::choose(
-                checkout,
-                &Known {
-                    head: head.clone(),
-                    recorded,
-                    told: self.told.clone(),
-                    branch: self.sources.branch.as_deref(),
-                    default_branch: self.sources.default_branch.as_deref(),
-                },
-            ),
+        let known = Known {
+            head: head.clone(),
+            recorded: None,
+            told: self.told.clone(),
+            branch: self.sources.branch.as_deref(),
+            default_branch: self.sources.default_branch.as_deref(),
         };
-        let (Some(commit), Some(named), Some(head)) = (&base.commit, base.named(), head) else {
-            return Ok(candidates(base));
+        let compared = match (since, released) {
+            (Some(revision), _) => Compared::all(asked(checkout, revision)?),
+            (None, Some(released)) => released.compared(checkout, &known, project),
+            (None, None) => Compared::all(base::choose(checkout, &known)),
+        };
+        let (false, Some(head)) = (compared.groups.is_empty(), head) else {
+            return Ok(candidates(compared.base));
         };
         let uncommitted = match checkout.uncommitted_changes() {
             // Git maps the files it hashes: one that shrinks meanwhile ends it with SIGBUS.
             Err(GitError::Killed(_)) => {
-                return Ok(candidates(Base::everything(
-                    "files change while git reads them",
-                )));
+                let why = "files change while git reads them";
+                return Ok(candidates(Base::everything(why)));
             }
             answer => answer.map_err(failed)?,
         };
-        let sources = (&project.manifest, &project.graph);
-        let found = changes::detect(checkout, sources, (commit, &head), &uncommitted);
+        let present = Present {
+            checkout,
+            manifest: &project.manifest,
+            graph: &project.graph,
+            head: &head,
+            uncommitted: &uncommitted,
+        };
+        let found = present.affected(&compared.groups, compared.given);
         self.uncommitted = Some(uncommitted);
         Ok(match found {
-            Ok(found) => Selected {
-                containers: found
-                    .into_iter()
-                    .map(|(name, cause)| (name, cause.since(&named)))
-                    .collect(),
-                base: Some(base),
+            Ok(containers) => Selected {
+                containers,
+                base: Some(compared.base),
             },
             Err(error) => candidates(Base::everything(format!(
-                "what changed since {named} cannot be told: {}",
+                "what changed cannot be told: {}",
                 error.to_string().replace('\n', "; ")
             ))),
         })

@@ -151,6 +151,7 @@ pub(crate) async fn before<'a>(
                 release: release.clone(),
                 record: None,
                 commit: None,
+                dirty: false,
                 created: clock::timestamp(),
             };
             before.insert(name.clone(), placed);

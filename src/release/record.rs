@@ -144,6 +144,9 @@ pub(crate) struct Placed {
     pub record: Option<Tag>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// The sources differed from the commit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dirty: bool,
     /// When the release was recorded, or promoted.
     pub created: Timestamp,
 }
@@ -178,6 +181,7 @@ impl Record {
                         release: self.release.clone(),
                         record: Some(tag.clone()),
                         commit: self.commit.clone(),
+                        dirty: self.dirty,
                         created: self.created,
                     };
                     (name.clone(), placed)

@@ -273,3 +273,39 @@ fn codebuild_says_what_was_there_before() {
     );
     has(&ended.stdout, "latest moves: branch main");
 }
+
+#[test]
+fn each_container_is_compared_with_its_own_release() {
+    let workspace = two();
+    let first = commit_of(&workspace, "HEAD");
+    workspace.deploy(&["--all", "--release", "r1"]);
+    let nothing = workspace.deploy(&[]);
+    let line = format!(
+        "nothing changed since {} (the last release)\n",
+        &first[..12]
+    );
+    assert_eq!(nothing.stdout, line);
+    for name in ["etl", "train"] {
+        workspace.write(&format!("containers/{name}/a.py"), "1");
+        workspace.commit();
+    }
+    workspace.deploy(&["etl", "--release", "r2"]);
+    workspace.dockerfile("new", "FROM BUSYBOX\n");
+    workspace.commit();
+    // What happened to `train` before the last release still counts: it was not part of it.
+    let ended = dry_run(&workspace, &[], &[]);
+    has(
+        &ended.stdout,
+        &format!(
+            "containers/train/a.py is new since {} (the last release)",
+            &first[..12]
+        ),
+    );
+    has(&ended.stdout, "never released on latest");
+    has_not(&ended.stdout, "containers/etl");
+    // Without the registry a dry run goes by what else there is.
+    workspace.manifest_for("localhost:1", "");
+    let ended = dry_run(&workspace, &[], &[]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    has(&ended.stdout, "every container is a candidate");
+}

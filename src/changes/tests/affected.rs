@@ -30,7 +30,7 @@ fn files_of_a_context_and_of_parents() {
         repository.affected(&first),
         [
             "base: c/base/new is new since X, not committed",
-            "child: built from base, which changed since X",
+            "child: built from base",
         ]
     );
     repository.commit();
@@ -41,7 +41,7 @@ fn files_of_a_context_and_of_parents() {
         [
             "alone: c/alone/a.py was deleted since X",
             "base: c/base/new is new since X",
-            "child: built from base, which changed since X",
+            "child: built from base",
         ]
     );
     // And back again.
@@ -239,7 +239,7 @@ fn the_manifest_s_own_change_concerns_those_it_speaks_of() {
         after(&two("[containers.base]\nlabels = { a = \"1\" }\n")),
         [
             "base: containers.toml changed labels since X",
-            "child: built from base, which changed since X"
+            "child: built from base"
         ]
     );
     assert_eq!(after(&two("[defaults]\nprofile = \"lambda\"\n")).len(), 3);
@@ -301,17 +301,20 @@ fn a_manifest_below_the_top_and_contexts_beside_it() {
     repository.write("deploy/b/Dockerfile", "FROM scratch\n");
     let first = repository.commit();
     repository.write("src/a/x", "1");
-    let causes = repository.causes("deploy/containers.toml", &first);
-    let lines: Vec<_> = causes
+    let reasons = repository.reasons("deploy/containers.toml", &first);
+    let lines: Vec<_> = reasons
         .iter()
-        .map(|(n, c)| format!("{n}: {}", c.since("X")))
+        .map(|(n, why)| format!("{n}: {why}"))
         .collect();
     assert_eq!(lines, ["a: ../src/a/x is new since X, not committed"]);
     repository.write(
         "deploy/containers.toml",
         &format!("{head}{own}target = \"x\"\n"),
     );
-    assert_eq!(repository.causes("deploy/containers.toml", &first).len(), 2);
+    assert_eq!(
+        repository.reasons("deploy/containers.toml", &first).len(),
+        2
+    );
 }
 
 #[test]

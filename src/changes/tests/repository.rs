@@ -1,15 +1,15 @@
 //! A throw-away git repository with a manifest.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
 
 use indexmap::IndexMap;
 
-use crate::changes::affected::Cause;
 use crate::changes::base::{self, Base, Known};
 use crate::changes::commit::Commit;
-use crate::changes::detect;
 use crate::changes::git::Checkout;
+use crate::changes::{Group, Present};
 use crate::project::{self, Project};
 
 pub(super) struct Repository {
@@ -114,24 +114,37 @@ impl Repository {
         project::read(manifest.unwrap().0).unwrap()
     }
 
-    pub(super) fn causes(&self, manifest: &str, base: &Commit) -> IndexMap<String, Cause> {
+    /// What is affected, with the reasons.
+    pub(super) fn reasons(&self, manifest: &str, base: &Commit) -> IndexMap<String, String> {
         let project = self.project(manifest);
         let checkout = self.checkout();
         let uncommitted = checkout.uncommitted_changes().unwrap();
-        let sources = (&project.manifest, &project.graph);
-        detect(&checkout, sources, (base, &self.head()), &uncommitted).unwrap()
+        let present = Present {
+            checkout: &checkout,
+            manifest: &project.manifest,
+            graph: &project.graph,
+            head: &self.head(),
+            uncommitted: &uncommitted,
+        };
+        let group = Group {
+            base: base.clone(),
+            named: "X".to_owned(),
+            members: None,
+        };
+        present.affected(&[group], HashMap::new()).unwrap()
     }
 
     /// What is affected, a line each.
     pub(super) fn affected(&self, base: &Commit) -> Vec<String> {
-        let causes = self.causes("containers.toml", base).into_iter();
-        let line = |(name, cause): (String, Cause)| format!("{name}: {}", cause.since("X"));
-        causes.map(line).collect()
+        let reasons = self.reasons("containers.toml", base).into_iter();
+        reasons
+            .map(|(name, why)| format!("{name}: {why}"))
+            .collect()
     }
 
     /// Only their names.
     pub(super) fn names(&self, base: &Commit) -> Vec<String> {
-        self.causes("containers.toml", base).into_keys().collect()
+        self.reasons("containers.toml", base).into_keys().collect()
     }
 
     pub(super) fn base(&self, known: Known<'_>) -> Base {
