@@ -186,13 +186,17 @@ fn parse_status(output: &str) -> Vec<String> {
         .collect()
 }
 
-/// A hermetic command of git.
+/// A hermetic command of git; paths among its arguments mean themselves.
 fn git(folder: &Path, command: &str) -> Command {
+    git_with(folder, &["--literal-pathspecs"], command)
+}
+
+fn git_with(folder: &Path, options: &[&str], command: &str) -> Command {
     let mut git = Command::new("git");
     git.current_dir(folder)
+        .args(options)
         .args([
             "--no-optional-locks",
-            "--literal-pathspecs",
             "-c",
             "core.quotePath=false",
             "-c",
@@ -208,11 +212,25 @@ fn git(folder: &Path, command: &str) -> Command {
     git
 }
 
-fn run(folder: &Path, command: &'static str, arguments: &[&str]) -> Result<String, GitError> {
-    let output = git(folder, command)
-        .args(arguments)
-        .output()
-        .map_err(GitError::Start)?;
+pub(super) fn run(
+    folder: &Path,
+    command: &'static str,
+    arguments: &[&str],
+) -> Result<String, GitError> {
+    answer(git(folder, command).args(arguments), command)
+}
+
+/// The same for arguments with `:(magic)` in their paths.
+pub(super) fn run_with_magic(
+    folder: &Path,
+    command: &'static str,
+    arguments: &[&str],
+) -> Result<String, GitError> {
+    answer(git_with(folder, &[], command).args(arguments), command)
+}
+
+fn answer(git: &mut Command, command: &'static str) -> Result<String, GitError> {
+    let output = git.output().map_err(GitError::Start)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
