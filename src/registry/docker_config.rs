@@ -45,21 +45,25 @@ pub(super) struct ConfigFile {
 
 /// The proxies of what an engine runs and builds. An address may hold a password.
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct Proxies {
-    http_proxy: Option<String>,
-    https_proxy: Option<String>,
-    no_proxy: Option<String>,
-    ftp_proxy: Option<String>,
+    #[serde(rename = "httpProxy")]
+    http: Option<String>,
+    #[serde(rename = "httpsProxy")]
+    https: Option<String>,
+    #[serde(rename = "noProxy")]
+    no: Option<String>,
+    #[serde(rename = "ftpProxy")]
+    ftp: Option<String>,
 }
 
 impl Proxies {
     fn named(&self) -> [(&'static str, Option<&String>); 4] {
         [
-            ("HTTP_PROXY", self.http_proxy.as_ref()),
-            ("HTTPS_PROXY", self.https_proxy.as_ref()),
-            ("NO_PROXY", self.no_proxy.as_ref()),
-            ("FTP_PROXY", self.ftp_proxy.as_ref()),
+            ("HTTP_PROXY", self.http.as_ref()),
+            ("HTTPS_PROXY", self.https.as_ref()),
+            ("NO_PROXY", self.no.as_ref()),
+            ("FTP_PROXY", self.ftp.as_ref()),
         ]
     }
 }
