@@ -7,6 +7,9 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::{
     CacheOptions, CacheOptionsEntry, Exporter, InfoRequest, SolveRequest, StatusRequest,
 };
+use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{
+    MatchType, Policy, PolicyAction, Rule, Selector, Update,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -27,6 +30,8 @@ pub(crate) struct Solve {
     pub(crate) frontend: Attributes,
     /// Attributes of the `image` exporter; `None` builds and keeps the result in the builder's cache only.
     pub(crate) image: Option<Attributes>,
+    /// Images by tag, and what to take instead, by digest; with host and path in full.
+    pub(crate) pins: BTreeMap<String, String>,
     /// Attributes of a `registry` cache export.
     pub(crate) cache_export: Option<Attributes>,
 }
@@ -115,7 +120,28 @@ fn message(reference: String, solve: Solve) -> SolveRequest {
             exports: exports.into_iter().collect(),
             ..CacheOptions::default()
         }),
+        source_policy: (!solve.pins.is_empty()).then(|| policy(solve.pins)),
         ..SolveRequest::default()
+    }
+}
+
+/// A named context would replace images too, but also a stage that has an image's name.
+fn policy(pins: BTreeMap<String, String>) -> Policy {
+    let rule = |(image, instead): (String, String)| Rule {
+        action: PolicyAction::Convert.into(),
+        selector: Some(Selector {
+            identifier: format!("docker-image://{image}"),
+            match_type: MatchType::Exact.into(),
+            ..Selector::default()
+        }),
+        updates: Some(Update {
+            identifier: format!("docker-image://{instead}"),
+            ..Update::default()
+        }),
+    };
+    Policy {
+        version: 1,
+        rules: pins.into_iter().map(rule).collect(),
     }
 }
 

@@ -55,6 +55,11 @@ impl Checkout {
         }))
     }
 
+    /// Its top folder.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The commit that is checked out; `None` before the first commit.
     pub(crate) fn commit(&self) -> Option<String> {
         self.line("rev-parse", &["--verify", "--quiet", "HEAD"])
@@ -153,11 +158,21 @@ fn parse_status(output: &str) -> Vec<String> {
 }
 
 fn run(folder: &Path, command: &'static str, arguments: &[&str]) -> Result<String, GitError> {
+    run_with(folder, &["--literal-pathspecs"], command, arguments)
+}
+
+/// The same with options before the command.
+pub(super) fn run_with(
+    folder: &Path,
+    options: &[&str],
+    command: &'static str,
+    arguments: &[&str],
+) -> Result<String, GitError> {
     let output = Command::new("git")
         .current_dir(folder)
+        .args(options)
         .args([
             "--no-optional-locks",
-            "--literal-pathspecs",
             "-c",
             "core.quotePath=false",
             "-c",

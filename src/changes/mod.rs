@@ -1,3 +1,4 @@
 //! What git knows of the sources.
 
 pub(crate) mod git;
+pub(crate) mod index;

@@ -10,6 +10,7 @@ pub(crate) mod file_id;
 pub(crate) mod filter;
 mod follow;
 mod glob;
+pub(crate) mod ignore;
 mod lexical;
 mod matcher;
 pub(crate) mod pattern;
@@ -64,4 +65,12 @@ fn vanished(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
+}
+
+/// A path of a Dockerfile, taken from the top of its context; `.` is the whole of it.
+pub(crate) fn relative(path: &str) -> String {
+    match lexical::join("/", path).trim_start_matches('/') {
+        "" => ".".to_owned(),
+        path => path.to_owned(),
+    }
 }

@@ -46,7 +46,7 @@ pub(crate) struct Tools {
 /// cancelled, and no tag moves.
 pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) -> RunOutcome {
     let started = clock::now();
-    let containers = plan.containers.values().map(|planned| &planned.container);
+    let containers = plan.containers.values();
     let shared = Arc::new(Shared {
         files: FileSessions::new(tools.builder.channel.clone(), tools.machine, containers),
         builder: tools.builder,

@@ -15,3 +15,5 @@ mod scheduler;
 mod solve_request;
 pub(crate) mod steps;
 mod verify;
+
+pub(crate) use solve_request::attributes;

@@ -10,6 +10,7 @@ use super::outcome::Failure;
 use crate::buildkit::session::{self, Services, Session};
 use crate::buildkit::solve::{Attributes, Solve};
 use crate::context::ContextError;
+use crate::key;
 use crate::manifest::model::{Container, Network};
 use crate::plan::{ImageOutput, PlannedContainer};
 use crate::profile;
@@ -95,6 +96,12 @@ pub(super) fn solve_request(
     Solve {
         session: sessions.container.id.clone(),
         frontend,
+        pins: planned
+            .keyed
+            .pins
+            .iter()
+            .map(|(image, digest)| (image.to_string(), format!("{image}@{digest}")))
+            .collect(),
         ..Solve::default()
     }
 }
@@ -125,39 +132,15 @@ pub(super) fn exporter(
     Some(attributes)
 }
 
-/// The attributes of the Dockerfile frontend (BuildKit `frontend/dockerui/config.go`).
-fn frontend(
-    planned: &PlannedContainer,
-    parents: &BTreeMap<String, ImageRef>,
-    sessions: &Sessions,
-) -> Attributes {
+/// The attributes of the Dockerfile frontend that a container's sources and manifest decide, whatever run and session it is
+/// built in (BuildKit `frontend/dockerui/config.go`). A key is made from these: see [`crate::key::NOT_INPUTS`].
+pub(crate) fn attributes(planned: &PlannedContainer) -> Attributes {
     let container = &planned.container;
     let mut attributes = Attributes::new();
     let mut set = |name: String, value: String| attributes.insert(name, value);
-    let folder = container.dockerfile.parent().unwrap_or(Path::new("/"));
-    let file = container
-        .dockerfile
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
-    let dockerfile = local_name("dockerfile", folder);
-    let session = |root: &Path| {
-        sessions
-            .files
-            .iter()
-            .find(|(r, _)| r == root)
-            .map(|(_, s)| s.session.id.clone())
-            .unwrap_or_default()
-    };
-    let context_session = session(&container.context);
-    set("filename".into(), file.into_owned());
+    let file = container.dockerfile.file_name().unwrap_or_default();
+    set("filename".into(), file.to_string_lossy().into_owned());
     set("platform".into(), container.platform.to_string());
-    set(
-        format!("local-sessionid:{CONTEXT}"),
-        context_session.clone(),
-    );
-    set(format!("local-sessionid:{dockerfile}"), context_session);
-    set("dockerfilekey".into(), dockerfile);
     if let Some(target) = &container.target {
         set("target".into(), target.clone());
     }
@@ -177,6 +160,35 @@ fn frontend(
     for (name, value) in &container.labels {
         set(format!("label:{name}"), value.clone());
     }
+    attributes
+}
+
+/// All attributes of the frontend: for this run and these sessions.
+fn frontend(
+    planned: &PlannedContainer,
+    parents: &BTreeMap<String, ImageRef>,
+    sessions: &Sessions,
+) -> Attributes {
+    let container = &planned.container;
+    let mut attributes = attributes(planned);
+    let mut set = |name: String, value: String| attributes.insert(name, value);
+    let folder = container.dockerfile.parent().unwrap_or(Path::new("/"));
+    let dockerfile = local_name("dockerfile", folder);
+    let session = |root: &Path| {
+        sessions
+            .files
+            .iter()
+            .find(|(r, _)| r == root)
+            .map(|(_, s)| s.session.id.clone())
+            .unwrap_or_default()
+    };
+    let context_session = session(&container.context);
+    set(
+        format!("local-sessionid:{CONTEXT}"),
+        context_session.clone(),
+    );
+    set(format!("local-sessionid:{dockerfile}"), context_session);
+    set("dockerfilekey".into(), dockerfile);
     for (name, folder) in &container.contexts {
         let local = local_name("named", folder);
         set(format!("local-sessionid:{local}"), session(folder));
@@ -186,6 +198,22 @@ fn frontend(
         if let Some(image) = parents.get(name) {
             set(format!("context:{name}"), format!("docker-image://{image}"));
         }
+    }
+    // Labels are inherited from base images: what is not true of this one is emptied.
+    let keyed = &planned.keyed;
+    let text = |key: Option<&str>| key.unwrap_or_default().to_owned();
+    let inputs = keyed.key.as_ref().map(|_| keyed.inputs.label());
+    set(
+        format!("label:{}", key::KEY),
+        text(keyed.key.as_ref().map(key::Key::as_str)),
+    );
+    set(format!("label:{}", key::INPUTS), text(inputs.as_deref()));
+    set(
+        format!("label:{}", key::GENERATION),
+        text(keyed.generation.as_deref()),
+    );
+    if planned.without_cache() {
+        set("no-cache".into(), String::new());
     }
     attributes
 }
