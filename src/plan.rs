@@ -90,12 +90,29 @@ pub(crate) enum Work {
 }
 
 impl PlannedContainer {
+    /// Why it is built, or is not; and why it is in the run at all.
+    pub(crate) fn why(&self) -> String {
+        let selected = &self.reason;
+        match &self.work {
+            Work::Build(reason) => format!("{reason} ({selected})"),
+            Work::Keep(_) => format!("unchanged ({selected})"),
+        }
+    }
+
     /// Names that this run gives once, the release's first.
     pub(crate) fn immutable_tags(&self) -> Vec<&Tag> {
         if matches!(self.work, Work::Keep(_)) && !self.tag_unchanged {
             return vec![];
         }
         std::iter::once(&self.tag).chain(&self.tags).collect()
+    }
+
+    /// Immutable tags to set once its image is there: the builder has pushed the first of what it builds.
+    pub(crate) fn tags_to_set(&self) -> Vec<Tag> {
+        match self.work {
+            Work::Build(_) => self.tags.clone(),
+            Work::Keep(_) => self.immutable_tags().into_iter().cloned().collect(),
+        }
     }
 
     /// Whether its build is offered this folder as a context.
@@ -107,7 +124,9 @@ impl PlannedContainer {
     /// Whether the builder's cache must not be used either.
     pub(crate) fn without_cache(&self) -> bool {
         let aged = |reason: &BuildReason| match reason {
-            BuildReason::Changed { inputs, .. } => inputs.iter().any(|change| change.input == "age"),
+            BuildReason::Changed { inputs, .. } => {
+                inputs.iter().any(|change| change.input == "age")
+            }
             _ => false,
         };
         let aged = matches!(&self.work, Work::Build(reason) if aged(reason));
@@ -121,6 +140,12 @@ impl Plan {
         self.containers
             .iter()
             .filter(|(_, planned)| planned.released)
+    }
+
+    /// Whether the run builds this container.
+    pub(crate) fn builds(&self, name: &str) -> bool {
+        let planned = self.containers.get(name);
+        planned.is_some_and(|planned| matches!(planned.work, Work::Build(_)))
     }
 
     /// Parents that were not asked for, and that nothing is built from now, leave the run.

@@ -57,7 +57,13 @@ impl Recipe {
         }
     }
 
-    fn new(id: BlobId, dockerfile: &Dockerfile, uses: &ImageUses, container: &Container, parents: &[Edge]) -> Self {
+    fn new(
+        id: BlobId,
+        dockerfile: &Dockerfile,
+        uses: &ImageUses,
+        container: &Container,
+        parents: &[Edge],
+    ) -> Self {
         let mut sources = dockerfile.sources(
             &container.args,
             container.target.as_deref(),
@@ -75,15 +81,23 @@ impl Recipe {
         };
         let mut images: BTreeSet<_> = external().map(|used| used.name.clone()).collect();
         let frontend = container.args.get("BUILDKIT_SYNTAX").cloned();
-        if let Some(frontend) = frontend.or_else(|| dockerfile::syntax_directive(&dockerfile.source.text)) {
+        if let Some(frontend) =
+            frontend.or_else(|| dockerfile::syntax_directive(&dockerfile.source.text))
+        {
             // Another frontend may read anything.
             if !frontend.contains("docker/dockerfile") {
                 sources.context = Reads::Whole;
             }
             images.insert(frontend);
         }
-        let unclear = uses.unclear.iter().find(|unclear| unclear.reason != UnclearReason::OnBuild);
-        let stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
+        let unclear = uses
+            .unclear
+            .iter()
+            .find(|unclear| unclear.reason != UnclearReason::OnBuild);
+        let stages = dockerfile
+            .stages
+            .iter()
+            .flat_map(|stage| &stage.instructions);
         Self {
             dockerfile: id,
             images,
@@ -92,8 +106,11 @@ impl Recipe {
                 .map(|used| used.name.clone())
                 .collect(),
             sources,
-            triggers: stages.clone().any(|instruction| instruction.keyword == "ONBUILD"),
-            unclear: unclear.map(|unclear| format!("which image `{}` is cannot be told", unclear.text)),
+            triggers: stages
+                .clone()
+                .any(|instruction| instruction.keyword == "ONBUILD"),
+            unclear: unclear
+                .map(|unclear| format!("which image `{}` is cannot be told", unclear.text)),
         }
     }
 }

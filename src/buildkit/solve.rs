@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
-use bollard_buildkit_proto::moby::buildkit::v1::{
-    CacheOptions, CacheOptionsEntry, Exporter, InfoRequest, SolveRequest, StatusRequest,
-};
 use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{
     MatchType, Policy, PolicyAction, Rule, Selector, Update,
+};
+use bollard_buildkit_proto::moby::buildkit::v1::{
+    CacheOptions, CacheOptionsEntry, Exporter, InfoRequest, SolveRequest, StatusRequest,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

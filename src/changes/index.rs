@@ -92,7 +92,10 @@ impl Index {
         let all = &self.paths;
         self.records.retain(|record| {
             let path = &all[record.start..][..record.length as usize];
-            while wanted.next_if(|wanted| !wanted.is_empty() && *wanted < path).is_some() {}
+            while wanted
+                .next_if(|wanted| !wanted.is_empty() && *wanted < path)
+                .is_some()
+            {}
             wanted.peek() == Some(&path)
         });
     }
@@ -133,7 +136,11 @@ fn stat(metadata: &Metadata) -> Stat {
         mtime: (metadata.mtime() as u32, metadata.mtime_nsec() as u32),
         inode: metadata.ino() as u32,
         // The type, and whether it may be executed: all that git keeps.
-        mode: if metadata.mode() & 0o100 == 0 { 0o100_644 } else { 0o100_755 },
+        mode: if metadata.mode() & 0o100 == 0 {
+            0o100_644
+        } else {
+            0o100_755
+        },
         owner: (metadata.uid(), metadata.gid()),
         size: metadata.len() as u32,
     }
@@ -298,7 +305,13 @@ mod tests {
                 let entry = Entry::read(&full, (*path).to_owned(), &metadata).unwrap();
                 if let Some(id) = known(&entry, &metadata) {
                     let mut buffer = vec![0; 1000];
-                    let read = crate::context::file_id::of_file(&full, path, metadata.len(), &mut buffer, &stop);
+                    let read = crate::context::file_id::of_file(
+                        &full,
+                        path,
+                        metadata.len(),
+                        &mut buffer,
+                        &stop,
+                    );
                     assert_eq!(read.unwrap(), Some(id), "{path}");
                     found.push((*path).to_owned());
                 }
@@ -310,7 +323,13 @@ mod tests {
     #[test]
     fn files_that_git_has_seen_are_known_in_every_version_of_the_index() {
         let repository = Repository::new();
-        let paths = ["a", "a-b/c.py", "a/b.py", "z/long/path/to/a/file", "z/long/path/tp"];
+        let paths = [
+            "a",
+            "a-b/c.py",
+            "a/b.py",
+            "z/long/path/to/a/file",
+            "z/long/path/tp",
+        ];
         for path in &paths[1..] {
             repository.write(path, path);
         }
@@ -325,7 +344,9 @@ mod tests {
     #[test]
     fn what_changed_since_or_is_in_doubt_is_not() {
         let repository = Repository::new();
-        let paths = ["assumed", "kept", "mode", "new", "skipped", "touched", "written"];
+        let paths = [
+            "assumed", "kept", "mode", "new", "skipped", "touched", "written",
+        ];
         for path in paths.iter().filter(|path| **path != "new") {
             repository.write(path, "1");
         }
@@ -335,7 +356,12 @@ mod tests {
         repository.git(&["update-index", "--skip-worktree", "skipped"]);
         repository.write("written", "2");
         let at = |path: &str| repository.0.path().join(path);
-        fs::File::options().write(true).open(at("touched")).unwrap().set_modified(SystemTime::now()).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(at("touched"))
+            .unwrap()
+            .set_modified(SystemTime::now())
+            .unwrap();
         let mut mode = fs::metadata(at("mode")).unwrap().permissions();
         std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
         fs::set_permissions(at("mode"), mode).unwrap();
@@ -343,7 +369,12 @@ mod tests {
         // As young as the index: a change within the same tick would not be seen.
         fs::write(at("young"), "1").unwrap();
         let future = SystemTime::now() + Duration::from_secs(100);
-        fs::File::options().write(true).open(at("young")).unwrap().set_modified(future).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(at("young"))
+            .unwrap()
+            .set_modified(future)
+            .unwrap();
         repository.git(&["add", "young"]);
         assert!(repository.known("", &["young"]).is_empty());
     }
@@ -351,7 +382,10 @@ mod tests {
     #[test]
     fn what_git_may_convert_is_not() {
         let repository = Repository::new();
-        repository.write(".gitattributes", "*.txt text=auto\n*.bin filter=lfs\n*.dat -diff\n");
+        repository.write(
+            ".gitattributes",
+            "*.txt text=auto\n*.bin filter=lfs\n*.dat -diff\n",
+        );
         let paths = ["a.bin", "a.dat", "a.py", "a.txt"];
         for path in paths {
             repository.write(path, "line\r\n");

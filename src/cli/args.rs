@@ -91,6 +91,10 @@ pub(crate) struct DeployArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
+    /// Build all of the run anew: neither images that are there already nor the builder's cache are used
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+
     /// Builds at a time, at most 40 [default: the builder's CPUs, 2 to 8]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=40))]
     pub(crate) jobs: Option<u16>,

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use indexmap::IndexMap;
 
-use super::registry;
 use super::request::{DeployRequest, Invocation, Selection};
+use super::{keys, registry};
 use crate::atomic_file;
 use crate::buildkit::Builder;
 use crate::buildkit::dial::{self, DialError, EngineAddress};
@@ -41,8 +41,15 @@ pub(crate) async fn run(
     warn(&warnings, output);
     let selected = select(&project, &request.selection)?;
     let ecr = registry::locate(&mut project.manifest, request.dry_run).await?;
-    let plan = make_plan(&project, &selected, &request, environment)?;
+    let mut plan = make_plan(&project, &selected, &request, environment)?;
     warn(&project.findings(plan.containers.keys())?, output);
+    let credentials = CredentialSources {
+        ecr,
+        ..CredentialSources::new(environment.docker_config())
+    };
+    let client = client(&project, credentials.clone());
+    let said = keys::settle(&mut plan, &project, &request, &client).await?;
+    warn(&said, output);
     if request.dry_run {
         output.out(&report::plan::render(&plan));
         return Ok(ExitCode::SUCCESS);
@@ -51,14 +58,11 @@ pub(crate) async fn run(
         output.out("nothing to do: the manifest has no containers");
         return Ok(ExitCode::SUCCESS);
     }
-    let credentials = CredentialSources {
-        ecr,
-        ..CredentialSources::new(environment.docker_config())
-    };
     execute(
         plan,
         &project,
         credentials,
+        client,
         &request,
         invocation,
         environment,
@@ -107,6 +111,7 @@ fn make_plan(
         release: request.release.clone(),
         channels,
         tags: request.tags.clone(),
+        tag_unchanged: request.tag_unchanged,
         output: request.output,
     };
     Ok(plan::make(project, selected, orders, &sources)?)
@@ -192,6 +197,7 @@ async fn execute(
     plan: Plan,
     project: &Project,
     credentials: CredentialSources,
+    client: Client,
     request: &DeployRequest,
     invocation: &Invocation,
     environment: &Environment,
@@ -204,7 +210,6 @@ async fn execute(
     let cancel = cancel::on_signals(output.clone()).map_err(|error| {
         Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
     })?;
-    let client = client(project, credentials.clone());
     let builder = tokio::select! {
         ready = prepare(&plan, &client, environment) => ready?,
         () = cancel.cancelled() => {

@@ -2,6 +2,7 @@
 
 mod args;
 mod deploy;
+mod keys;
 mod registry;
 mod request;
 

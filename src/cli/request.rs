@@ -34,6 +34,9 @@ pub(crate) struct Invocation {
 pub(crate) struct DeployRequest {
     pub(crate) selection: Selection,
     pub(crate) dry_run: bool,
+    pub(crate) no_cache: bool,
+    /// The command line gives names: they go to what is not built again too.
+    pub(crate) tag_unchanged: bool,
     pub(crate) jobs: Option<usize>,
     pub(crate) channels: ChannelRequest,
     pub(crate) release: Tag,
@@ -123,6 +126,7 @@ impl DeployRequest {
             return Err(errors);
         };
         let all = |reason| Selection::All { reason };
+        let named = !args.names.is_empty() || !tags.is_empty() || args.release.is_some();
         Ok(Self {
             selection: if args.all {
                 all("--all")
@@ -132,6 +136,8 @@ impl DeployRequest {
                 Selection::Named(args.names)
             },
             dry_run: args.dry_run,
+            no_cache: args.no_cache,
+            tag_unchanged: named || environment.get("TIMESTAMP").is_some(),
             jobs: args.jobs.map(usize::from),
             channels: ChannelRequest {
                 no_promote: args.no_promote || args.no_push || !promote,

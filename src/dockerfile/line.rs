@@ -192,7 +192,10 @@ mod tests {
     #[test]
     fn the_frontend_s_image_is_found() {
         for (text, image) in [
-            ("# syntax=docker/dockerfile:1\nFROM a", Some("docker/dockerfile:1")),
+            (
+                "# syntax=docker/dockerfile:1\nFROM a",
+                Some("docker/dockerfile:1"),
+            ),
             ("#!/usr/bin/x\n// Syntax = a:1 --x\nFROM a", Some("a:1")),
             ("{\"syntax\": \"b\"}", Some("b")),
             ("# escape=`\n# syntax=c", Some("c")),

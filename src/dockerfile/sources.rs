@@ -33,8 +33,23 @@ pub(crate) struct Sources {
 
 /// The instructions of which is known what they read.
 const KNOWN: [&str; 17] = [
-    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD", "RUN",
-    "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
 ];
 
 impl Dockerfile {
@@ -271,9 +286,8 @@ fn is_remote(source: &str) -> bool {
 
 /// `…#<commit>` or `…?checksum=<commit>`: git's content cannot change under a full commit id.
 fn names_a_commit(source: &str) -> bool {
-    let commit = |text: &str| {
-        matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
-    };
+    let commit =
+        |text: &str| matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
     let fragment = source.split_once('#').map(|(_, fragment)| fragment);
     fragment.is_some_and(|f| commit(f.split(':').next().unwrap_or_default()))
         || source
@@ -342,10 +356,7 @@ mod tests {
         assert_eq!(of("one"), ["one"]);
         assert_eq!(of("two"), ["two"]);
         assert_eq!(of("three"), ["one", "three", "two"]);
-        assert_eq!(
-            reads("FROM a AS x\nONBUILD COPY later /\nFROM x"),
-            "later"
-        );
+        assert_eq!(reads("FROM a AS x\nONBUILD COPY later /\nFROM x"), "later");
         assert_eq!(reads("FROM a\nONBUILD COPY later /"), "");
     }
 

@@ -18,7 +18,7 @@ use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::clock;
 use crate::manifest::model::{Cache, CacheBackend, CacheExport};
-use crate::plan::{Plan, PlannedContainer};
+use crate::plan::{Plan, PlannedContainer, Work};
 use crate::reference::{ImageRef, Tag};
 use crate::registry::Client;
 use crate::release::promote::{Move, Unset, set_tags};
@@ -81,8 +81,12 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     let (built, mut outcomes) = (dispatcher.built, dispatcher.outcomes);
 
     let promotion = release(&plan, &built, &mut outcomes, &shared, cancel).await;
-    if exports_caches(&tools.cache, &plan) && !built.is_empty() && !cancel.is_cancelled() {
-        let containers = built.keys().cloned().collect();
+    let containers: Vec<_> = built
+        .keys()
+        .filter(|name| plan.builds(name))
+        .cloned()
+        .collect();
+    if exports_caches(&tools.cache, &plan) && !containers.is_empty() && !cancel.is_cancelled() {
         shared
             .events
             .send(EventKind::CachesExporting { containers })
@@ -134,7 +138,7 @@ async fn announce(plan: &Plan, shared: &Shared, jobs: usize, keep_going: bool) {
             container: name.clone(),
             repository: planned.container.repository.to_string(),
             waits_for: planned.parents.clone(),
-            reason: planned.reason.clone(),
+            reason: planned.why(),
         });
     let started = EventKind::RunStarted {
         format: event::FORMAT,
@@ -253,11 +257,15 @@ impl Dispatcher<'_> {
                     self.images.insert(name.clone(), image);
                 }
                 digest = built.digest().cloned();
-                if self.plan.output.push {
+                let status = match planned.work {
+                    Work::Keep(_) => ContainerStatus::Skipped,
+                    Work::Build(_) => ContainerStatus::Built,
+                };
+                if self.plan.output.push && status == ContainerStatus::Built {
                     tags.push(planned.tag.clone());
                 }
                 self.built.insert(name.clone(), built);
-                (ContainerStatus::Built, None)
+                (status, None)
             }
             Err(JobError::Cancelled) => (
                 ContainerStatus::Cancelled,
@@ -311,7 +319,7 @@ async fn release(
         return Promotion::NotDue("nothing was pushed: --no-push".into());
     }
     let channels = &plan.channels;
-    let immutable = moves(plan, built, false, |planned| planned.tags.clone());
+    let immutable = moves(plan, built, false, PlannedContainer::tags_to_set);
     let moving = moves(plan, built, true, |_| channels.moves.clone());
     let mut failed = Vec::new();
     for moves in [immutable, moving] {
@@ -373,7 +381,7 @@ async fn export_caches(
     cancel: &CancellationToken,
 ) {
     let exports = built.iter().filter_map(|(name, image)| {
-        let planned = plan.containers.get(name)?;
+        let planned = plan.containers.get(name).filter(|_| plan.builds(name))?;
         Some(cache::export(planned, image, files, shared, cancel))
     });
     let exports = futures_util::stream::iter(exports);

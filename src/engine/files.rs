@@ -14,6 +14,8 @@ use tonic::transport::Channel;
 use crate::buildkit::session::filesync::{FileSyncService, LocalDir};
 use crate::buildkit::session::{self, Services, Session};
 use crate::context::entry::Entry;
+use crate::context::file_id::BlobId;
+use crate::context::ignore;
 use crate::context::walk::nothing_known;
 use crate::key::tree::Tree;
 use crate::plan::PlannedContainer;
@@ -52,7 +54,8 @@ impl FileSessions {
             root.entry(CONTEXT.to_owned())
                 .or_insert_with(|| keyed_dir(&container.context, &containers));
             if let Some(folder) = container.dockerfile.parent() {
-                root.insert(local_name("dockerfile", folder), local_dir(folder));
+                root.entry(local_name("dockerfile", folder))
+                    .or_insert_with(|| dockerfile_dir(folder, &containers));
             }
             for folder in container.contexts.values() {
                 let root = served.entry(folder.clone()).or_default();
@@ -125,13 +128,37 @@ fn local_dir(folder: &Path) -> LocalDir {
     }
 }
 
+/// A folder of Dockerfiles, each of which is offered as what its key was made from.
+fn dockerfile_dir(folder: &Path, containers: &[&PlannedContainer]) -> LocalDir {
+    let ids: HashMap<String, BlobId> = containers
+        .iter()
+        .filter(|planned| planned.container.dockerfile.parent() == Some(folder))
+        .filter_map(|planned| {
+            let name = planned
+                .container
+                .dockerfile
+                .file_name()?
+                .to_str()?
+                .to_owned();
+            Some((name, planned.keyed.trees.as_ref()?.dockerfile?))
+        })
+        .collect();
+    LocalDir {
+        root: folder.to_owned(),
+        known: Arc::new(move |entry: &Entry, _: &Metadata| ids.get(&entry.path).copied()),
+        expected: None,
+    }
+}
+
 /// A folder that keys were made from: its files are offered as what they were then. One that has changed since cannot be
 /// sent as what it was, and fails; one that was not there is noticed.
 fn keyed_dir(folder: &Path, containers: &[&PlannedContainer]) -> LocalDir {
     let mut keys = Vec::new();
     for planned in containers.iter().filter(|planned| planned.reads(folder)) {
         match &planned.keyed.trees {
-            Some(trees) if trees.contexts.contains_key(folder) => keys.push(Arc::clone(&planned.keyed)),
+            Some(trees) if trees.contexts.contains_key(folder) => {
+                keys.push(Arc::clone(&planned.keyed))
+            }
             Some(_) => {}
             // Nobody knows what was in it.
             None => return local_dir(folder),
@@ -145,7 +172,8 @@ fn keyed_dir(folder: &Path, containers: &[&PlannedContainer]) -> LocalDir {
             trees(&keys, &folder).find_map(|tree| tree.id(&entry.path))
         }),
         expected: Some(Arc::new(move |entry: &Entry| {
-            trees(&offered, &path).any(|tree| tree.holds(entry))
+            // The builder asks for the ignore file alone first; its effect is in the trees.
+            entry.path == ignore::NAME || trees(&offered, &path).any(|tree| tree.holds(entry))
         })),
     }
 }

@@ -19,8 +19,9 @@ use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::solve::{Solve, SolveError, solve};
 use crate::cancel::overdue;
 use crate::clock;
+use crate::key::Key;
 use crate::manifest::model::CacheBackend;
-use crate::plan::{ImageOutput, PlannedContainer};
+use crate::plan::{ImageOutput, PlannedContainer, Work};
 use crate::project::shown;
 use crate::reference::{Digest, ImageRef};
 use crate::registry::Client;
@@ -111,6 +112,17 @@ pub(super) async fn run(
     cancel: &CancellationToken,
 ) -> Report {
     let started = clock::now();
+    if let Work::Keep(manifest) = &planned.work {
+        return Report {
+            result: Ok(Built {
+                image: Image::Pushed(manifest.clone()),
+                parents: BTreeMap::new(),
+                cache_imports: None,
+            }),
+            steps: (0, 0),
+            seconds: 0.0,
+        };
+    }
     let mut steps = Steps::new(&planned.container.name);
     let limit = planned.container.timeout;
     let result = tokio::select! {
@@ -172,6 +184,7 @@ async fn build(
             image,
         };
         shared.events.send(verified).await;
+        keep(planned, &manifest, &sessions, shared).await;
         Image::Pushed(manifest)
     } else {
         Image::Local(exported_digest(&response))
@@ -181,6 +194,32 @@ async fn build(
         parents: parents.clone(),
         cache_imports,
     })
+}
+
+/// Puts a verified image under its key, unless it may have been made from something else. Without it the image is as
+/// good; the next run builds it again.
+async fn keep(
+    planned: &PlannedContainer,
+    manifest: &RawManifest,
+    sessions: &Sessions,
+    shared: &Shared,
+) {
+    let Some(tag) = planned.keyed.key.as_ref().and_then(Key::tag) else {
+        return;
+    };
+    let container = &planned.container;
+    let put = match sessions.strayed() {
+        Some(path) => Err(format!("{path} is not what it was when the run began")),
+        None => {
+            let image = container.repository.tag(&tag);
+            let put = shared.registry.put_manifest(&image, manifest).await;
+            put.map(drop).map_err(|error| error.to_string())
+        }
+    };
+    if let Err(why) = put {
+        let message = format!("the image is good and will be built again, as it has no key: {why}");
+        shared.events.warn(Some(&container.name), message).await;
+    }
 }
 
 /// Solves until the image is pushed: a push that fails is tried again, a build that fails is not.

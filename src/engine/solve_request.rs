@@ -53,6 +53,13 @@ impl Sessions {
         Ok(())
     }
 
+    /// A path that the builder was offered and that is not what keys were made from.
+    pub(super) fn strayed(&self) -> Option<String> {
+        self.files
+            .iter()
+            .find_map(|(_, session)| session.files.strayed())
+    }
+
     /// A transfer that failed on our side, in our own words: the builder only knows that it ended. The next session on
     /// that root is a new one, as what was sent must not be built from.
     pub(super) async fn failure(&self, from: &FileSessions) -> Option<Failure> {

@@ -38,7 +38,9 @@ impl Inputs {
                 continue;
             }
             match name.split_once(':') {
-                Some(("build-arg", arg)) => self.set(format!("arg:{arg}"), sha256(value.as_bytes())),
+                Some(("build-arg", arg)) => {
+                    self.set(format!("arg:{arg}"), sha256(value.as_bytes()))
+                }
                 Some(("label", label)) => {
                     self.set(format!("label:{label}"), sha256(value.as_bytes()));
                 }
@@ -112,7 +114,13 @@ mod tests {
             inputs.attributes([(&name.to_owned(), &value.to_owned())]);
             inputs
         };
-        for name in ["target", "platform", "build-arg:A", "label:team", "anything"] {
+        for name in [
+            "target",
+            "platform",
+            "build-arg:A",
+            "label:team",
+            "anything",
+        ] {
             assert_ne!(of(name, "1").key(), of(name, "2").key(), "{name}");
         }
         for name in NOT_INPUTS {

@@ -50,12 +50,18 @@ impl fmt::Display for BuildReason {
         match self {
             Self::Asked { flag } => f.write_str(flag),
             Self::NoKey { why } => write!(f, "always built: {why}"),
-            Self::FirstBuild => f.write_str("first build: nothing published says what it was made from"),
+            Self::FirstBuild => {
+                f.write_str("first build: nothing published says what it was made from")
+            }
             Self::NoImage => f.write_str("no image with its key is in the registry"),
             Self::Distrusted { why } => write!(f, "the image with its key is not trusted: {why}"),
             Self::LookupFailed { why } => write!(f, "its key cannot be looked up: {why}"),
             Self::Changed { inputs, files } => {
-                let mut said: Vec<String> = files.iter().take(NAMED).map(|file| file.path.clone()).collect();
+                let mut said: Vec<String> = files
+                    .iter()
+                    .take(NAMED)
+                    .map(|file| file.path.clone())
+                    .collect();
                 if files.len() > NAMED {
                     said.push(format!("{} more files", files.len() - NAMED));
                 }
@@ -90,7 +96,15 @@ impl fmt::Display for Change {
             ("exporter", _) => f.write_str("profile"),
             ("age", _) => f.write_str("older than max_age"),
             ("image" | "attribute" | "label", name) => {
-                write!(f, "{}{name}{change}", if kind == "attribute" { String::new() } else { format!("{kind} ") })?;
+                write!(
+                    f,
+                    "{}{name}{change}",
+                    if kind == "attribute" {
+                        String::new()
+                    } else {
+                        format!("{kind} ")
+                    }
+                )?;
                 if let (Some(old), Some(new), true) = (&self.old, &self.new, kind != "label") {
                     write!(f, " {} → {}", short(old), short(new))?;
                 }

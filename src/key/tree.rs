@@ -180,8 +180,12 @@ mod tests {
         same("another folder");
         fs::write(at("other"), "changed").unwrap();
         fs::write(at("ignored"), "x").unwrap();
-        let file = fs::File::options().write(true).open(at("src/a.py")).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+        let file = fs::File::options()
+            .write(true)
+            .open(at("src/a.py"))
+            .unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1))
+            .unwrap();
         same("what is not read, and times");
         fs::write(at("src/a.py"), "A").unwrap();
         differs("content");
@@ -214,7 +218,11 @@ mod tests {
             .unwrap();
             entries
         };
-        assert!(entries(&nothing_known).iter().all(|entry| before.holds(entry)));
+        assert!(
+            entries(&nothing_known)
+                .iter()
+                .all(|entry| before.holds(entry))
+        );
         fs::write(root.path().join("src/a.py"), "A").unwrap();
         let strayed: Vec<_> = entries(&nothing_known)
             .into_iter()
@@ -222,7 +230,11 @@ mod tests {
             .map(|entry| entry.path)
             .collect();
         assert_eq!(strayed, ["src/a.py"]);
-        assert!(before.id("src/a.py").is_some_and(|id| id != entries(&nothing_known)[2].id.unwrap()));
+        assert!(
+            before
+                .id("src/a.py")
+                .is_some_and(|id| id != entries(&nothing_known)[2].id.unwrap())
+        );
         assert_eq!(before.id("src"), None);
         assert_eq!(before.id("nowhere"), None);
     }

@@ -17,7 +17,7 @@ pub(crate) fn render(plan: &Plan) -> String {
             name.clone(),
             planned.container.repository.tag(&planned.tag).to_string(),
             after,
-            planned.reason.clone(),
+            planned.why(),
         ]
     });
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();

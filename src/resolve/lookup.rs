@@ -5,8 +5,8 @@ use crate::key::{self, Inputs, Key};
 use crate::manifest::model::{Container, ProjectManifest};
 use crate::profile;
 use crate::reference::Repository;
-use crate::registry::image::RawManifest;
 use crate::registry::Client;
+use crate::registry::image::RawManifest;
 use crate::release::names;
 
 /// What is known of a key.

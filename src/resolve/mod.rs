@@ -27,7 +27,7 @@ use self::images::AT_ONCE;
 use crate::buildkit::solve::Attributes;
 use crate::changes::index::Index;
 use crate::diagnostic::Diagnostic;
-use crate::key::{self, BuildReason, Inputs, Key};
+use crate::key::{BuildReason, Inputs, Key};
 use crate::plan::{Plan, PlannedContainer, Work};
 use crate::profile;
 use crate::project::{Project, Recipe};
@@ -82,8 +82,14 @@ pub(crate) async fn settle(
     registry: &Client,
     settings: Settings,
 ) -> Vec<Diagnostic> {
-    let recipes = || plan.containers.keys().filter_map(|name| project.recipes.get(name));
-    let names = recipes().flat_map(|recipe| recipe.images.iter().cloned()).collect();
+    let recipes = || {
+        plan.containers
+            .keys()
+            .filter_map(|name| project.recipes.get(name))
+    };
+    let names = recipes()
+        .flat_map(|recipe| recipe.images.iter().cloned())
+        .collect();
     let wanted: Vec<_> = plan
         .containers
         .values()
@@ -91,7 +97,11 @@ pub(crate) async fn settle(
         .collect();
     let (digests, trees) = tokio::join!(
         images::digests(names, registry),
-        sources::read(wanted, Arc::clone(&settings.index), project.manifest.root.clone()),
+        sources::read(
+            wanted,
+            Arc::clone(&settings.index),
+            project.manifest.root.clone()
+        ),
     );
     let mut cases = BTreeMap::new();
     for (name, trees) in plan.containers.keys().zip(trees) {
@@ -161,7 +171,12 @@ impl Asking<'_> {
         keys
     }
 
-    fn inputs(&self, name: &str, planned: &PlannedContainer, keys: &Keys) -> Result<Inputs, String> {
+    fn inputs(
+        &self,
+        name: &str,
+        planned: &PlannedContainer,
+        keys: &Keys,
+    ) -> Result<Inputs, String> {
         let container = &planned.container;
         let recipe = self.project.recipes.get(name);
         let recipe = recipe.ok_or("its Dockerfile cannot be read")?;
@@ -183,7 +198,9 @@ impl Asking<'_> {
         for image in &recipe.images {
             match self.digests.get(image) {
                 Some(Ok(digest)) => inputs.set(format!("image:{image}"), digest.to_string()),
-                Some(Err(why)) => return Err(format!("its base image `{image}` is not known: {why}")),
+                Some(Err(why)) => {
+                    return Err(format!("its base image `{image}` is not known: {why}"));
+                }
                 None => return Err(format!("its base image `{image}` is not known")),
             }
         }
@@ -264,7 +281,9 @@ impl Asking<'_> {
             })
         });
         let open: Vec<_> = open
-            .filter_map(|(name, planned)| Some((name.clone(), planned, self.project.recipes.get(name)?)))
+            .filter_map(|(name, planned)| {
+                Some((name.clone(), planned, self.project.recipes.get(name)?))
+            })
             .collect();
         let (project, digests, registry) = (self.project, &self.digests, self.registry);
         let looks = stream::iter(open).map(|(name, planned, recipe)| async move {
@@ -316,7 +335,9 @@ impl Asking<'_> {
             if let Work::Build(reason) = &work {
                 warnings.extend(warning(&name, reason));
             }
-            let (key, inputs) = made.map_or((None, Inputs::default()), |(key, inputs)| (Some(key), inputs));
+            let (key, inputs) = made.map_or((None, Inputs::default()), |(key, inputs)| {
+                (Some(key), inputs)
+            });
             let recipe = self.project.recipes.get(&name);
             let pins = recipe.map(|recipe| pins(recipe, &self.digests));
             planned.work = work;
@@ -391,9 +412,8 @@ async fn reads_more(
     digests: &BTreeMap<String, Result<Digest, String>>,
     registry: &Client,
 ) -> bool {
-    let overruled = |environment: &BTreeSet<String>| {
-        !environment.is_disjoint(&recipe.sources.variables)
-    };
+    let overruled =
+        |environment: &BTreeSet<String>| !environment.is_disjoint(&recipe.sources.variables);
     for parent in &planned.images {
         let known = project.recipes.get(parent);
         // What is in a container's environment is known once it is built, so an `ARG` may be overruled.
@@ -428,7 +448,10 @@ fn age(name: &str, max_age: Duration, now: u64) -> u64 {
 }
 
 /// What a build is to use instead of tags.
-fn pins(recipe: &Recipe, digests: &BTreeMap<String, Result<Digest, String>>) -> Vec<(ImageRef, Digest)> {
+fn pins(
+    recipe: &Recipe,
+    digests: &BTreeMap<String, Result<Digest, String>>,
+) -> Vec<(ImageRef, Digest)> {
     let pinned = recipe.images.iter().filter_map(|name| {
         let image: ImageRef = name.parse().ok()?;
         let digest = digests.get(name)?.as_ref().ok()?;
@@ -440,7 +463,9 @@ fn pins(recipe: &Recipe, digests: &BTreeMap<String, Result<Digest, String>>) -> 
 /// What users should know of a container that is built though nothing may have changed.
 fn warning(name: &str, reason: &BuildReason) -> Option<Diagnostic> {
     match reason {
-        BuildReason::NoKey { .. } | BuildReason::LookupFailed { .. } | BuildReason::Distrusted { .. } => {
+        BuildReason::NoKey { .. }
+        | BuildReason::LookupFailed { .. }
+        | BuildReason::Distrusted { .. } => {
             Some(Diagnostic::warning(format!("`{name}` is built: {reason}")))
         }
         _ => None,
@@ -462,6 +487,9 @@ mod tests {
         let distinct: BTreeSet<_> = turns.iter().collect();
         assert!((3..=4).contains(&distinct.len()));
         assert!(turns.is_sorted());
-        assert_ne!(age("a", Duration::from_secs(1), 5), age("a", Duration::from_secs(1), 6));
+        assert_ne!(
+            age("a", Duration::from_secs(1), 5),
+            age("a", Duration::from_secs(1), 6)
+        );
     }
 }

@@ -54,7 +54,8 @@ impl Wanted {
 pub(crate) struct Trees {
     /// By local folder: the build context, and the named ones.
     pub(crate) contexts: BTreeMap<PathBuf, Tree>,
-    dockerfile: Option<BlobId>,
+    /// What the key was made from.
+    pub(crate) dockerfile: Option<BlobId>,
     context: Option<String>,
     named: BTreeMap<String, String>,
     extra: Option<String>,
@@ -138,7 +139,8 @@ fn read_one(
     stop: &CancellationToken,
 ) -> Result<Trees, ContextError> {
     let patterns = |file: Option<IgnoreFile>| file.map(|file| file.patterns).unwrap_or_default();
-    let tree = |folder: &Path, filter: &Filter| Tree::of(folder, filter, &*index.known(folder), stop);
+    let tree =
+        |folder: &Path, filter: &Filter| Tree::of(folder, filter, &*index.known(folder), stop);
     let mut trees = Trees {
         dockerfile: wanted.dockerfile_id,
         part: wanted.reads != Reads::Whole,

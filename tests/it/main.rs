@@ -10,6 +10,7 @@ mod deploy;
 mod ecr;
 mod failures;
 mod interrupts;
+mod keys;
 mod limits;
 mod manifest;
 mod support;
