@@ -1,10 +1,11 @@
 //! What a profile means: the attributes with which BuildKit exports an image, and the check of what then stands in the
-//! registry. All three profiles ask for the same today, the strictest: one Docker v2 schema 2 manifest with gzip layers,
-//! which is all that SageMaker runs, and which Lambda and every engine run too.
+//! registry. `docker`, `sagemaker` and `lambda` ask for the same, the strictest: one Docker v2 schema 2 manifest with gzip
+//! layers, which is all that SageMaker runs, and which Lambda and every engine run too. `oci` is what registries and
+//! containerd have today: OCI types, zstd, several platforms, provenance.
 //!
-//! Attestations would turn the image into an index. BuildKit makes none unless the frontend attributes say so
-//! (`attest:…`, or `build-arg:BUILDKIT_ATTEST_…`; `control/control.go`, `frontend/attestations/parse.go`), so there is
-//! nothing to switch off; if such an argument slips in, the export fails ("cannot export attestations with
+//! Attestations turn an image into an index. BuildKit makes none unless the frontend attributes say so (`attest:…`, or
+//! `build-arg:BUILDKIT_ATTEST_…`; `control/control.go`, `frontend/attestations/parse.go`), so for the other profiles there
+//! is nothing to switch off; if such an argument slips in, the export fails ("cannot export attestations with
 //! oci-mediatypes=false").
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::fmt;
 
 use crate::manifest::model::{Platform, Profile};
 use crate::reference::Digest;
-use crate::registry::image::{ImageConfig, ImageManifest};
+use crate::registry::image::{ImageConfig, ImageIndex, ImageManifest, IndexEntry};
 use crate::registry::media_type;
 
 /// Attributes for BuildKit's `image` exporter, all but `name` (`exporter/containerimage`, BuildKit's README).
@@ -30,8 +31,35 @@ pub(crate) fn exporter_attrs(profile: Profile) -> BTreeMap<&'static str, String>
             // leaves it in the registry, unpulled (`cache/blobs.go`, `ensureCompression`).
             ("force-compression", "true"),
         ],
+        Profile::Oci => &[
+            ("push", "true"),
+            ("store", "false"),
+            ("oci-mediatypes", "true"),
+            // Not forced: layers of a base image stay in the registry as they are, unpulled.
+            ("compression", ZSTD),
+        ],
     };
     attrs.iter().map(|(k, v)| (*k, (*v).to_owned())).collect()
+}
+
+const ZSTD: &str = "zstd";
+
+/// How a registry cache has its layers: as the image has them, so that both are the same blobs.
+pub(crate) fn cache_compression(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Docker | Profile::Sagemaker | Profile::Lambda => "gzip",
+        Profile::Oci => ZSTD,
+    }
+}
+
+/// The build argument with the time that a reproducible image has everywhere, in seconds since 1970
+/// (reproducible-builds.org/specs/source-date-epoch). BuildKit knows it.
+pub(crate) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// Whether the builder attests how the image came about (SLSA provenance). Not where the image is to be the same twice:
+/// a provenance holds the build's time.
+pub(crate) fn has_provenance(profile: Profile, args: &BTreeMap<String, String>) -> bool {
+    profile == Profile::Oci && !args.contains_key(SOURCE_DATE_EPOCH)
 }
 
 /// Docker's limit, and that of ECR.
@@ -47,12 +75,25 @@ pub(crate) enum Mismatch {
         expected: Digest,
         actual: Digest,
     },
-    ManifestType(String),
-    ConfigType(String),
+    ManifestType {
+        expected: &'static str,
+        actual: String,
+    },
+    ConfigType {
+        expected: &'static str,
+        actual: String,
+    },
     LayerType {
         digest: Digest,
         media_type: String,
+        expected: &'static [&'static str],
     },
+    /// An index without an image for it.
+    NoPlatform(Platform),
+    /// An index with an image that nobody asked for.
+    OtherPlatform(String),
+    /// An image of an index without what was to be attested of it.
+    NoProvenance(Platform),
     Platform {
         expected: Platform,
         actual: Platform,
@@ -73,22 +114,25 @@ impl fmt::Display for Mismatch {
                     "the registry has {actual}, the builder pushed {expected}: did another run push the same tag?"
                 )
             }
-            Self::ManifestType(actual) => {
-                write!(
-                    f,
-                    "the manifest is `{actual}`, not `{}`",
-                    media_type::DOCKER_MANIFEST
-                )
+            Self::ManifestType { expected, actual } => {
+                write!(f, "the manifest is `{actual}`, not `{expected}`")
             }
-            Self::ConfigType(actual) => {
-                write!(
-                    f,
-                    "the config is `{actual}`, not `{}`",
-                    media_type::DOCKER_CONFIG
-                )
+            Self::ConfigType { expected, actual } => {
+                write!(f, "the config is `{actual}`, not `{expected}`")
             }
-            Self::LayerType { digest, media_type } => {
-                let expected = media_type::DOCKER_LAYER_GZIP;
+            Self::NoPlatform(platform) => write!(f, "there is no image for {platform}"),
+            Self::OtherPlatform(platform) => {
+                write!(f, "there is an image for {platform}, which is not wanted")
+            }
+            Self::NoProvenance(platform) => {
+                write!(f, "the image for {platform} has no provenance")
+            }
+            Self::LayerType {
+                digest,
+                media_type,
+                expected,
+            } => {
+                let expected = expected.join("` or `");
                 write!(
                     f,
                     "layer {} is `{media_type}`, not `{expected}`",
@@ -134,11 +178,7 @@ pub(crate) fn verify(
             actual: manifest.digest.clone(),
         });
     }
-    match profile {
-        Profile::Docker | Profile::Sagemaker | Profile::Lambda => {
-            docker_types(manifest, &mut found);
-        }
-    }
+    types(manifest, Types::of(profile), &mut found);
     if normal(platform) != normal(&config.platform) {
         found.push(Mismatch::Platform {
             expected: platform.clone(),
@@ -157,20 +197,93 @@ pub(crate) fn verify(
     if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
-fn docker_types(manifest: &ImageManifest, found: &mut Vec<Mismatch>) {
-    if manifest.media_type != media_type::DOCKER_MANIFEST {
-        found.push(Mismatch::ManifestType(manifest.media_type.clone()));
+/// The images of an index that was read back, each with the platform it is for; else all that is wrong with the list.
+pub(crate) fn verify_index<'a>(
+    platforms: &'a [Platform],
+    provenance: bool,
+    index: &'a ImageIndex,
+) -> Result<Vec<(&'a Platform, &'a IndexEntry)>, Vec<Mismatch>> {
+    let mut found = Vec::new();
+    if index.media_type != media_type::OCI_INDEX {
+        found.push(Mismatch::ManifestType {
+            expected: media_type::OCI_INDEX,
+            actual: index.media_type.clone(),
+        });
     }
-    if manifest.config.media_type != media_type::DOCKER_CONFIG {
-        found.push(Mismatch::ConfigType(manifest.config.media_type.clone()));
+    let is_for = |entry: &IndexEntry, platform: &Platform| {
+        let stated = entry.platform.as_ref();
+        stated.is_some_and(|stated| normal(stated) == normal(platform))
+    };
+    let others = index
+        .images()
+        .filter(|entry| !platforms.iter().any(|platform| is_for(entry, platform)));
+    found.extend(others.map(|entry| {
+        let stated = entry.platform.as_ref();
+        Mismatch::OtherPlatform(stated.map_or_else(|| "no platform".into(), ToString::to_string))
+    }));
+    let mut images = Vec::new();
+    for platform in platforms {
+        let Some(image) = index.images().find(|entry| is_for(entry, platform)) else {
+            found.push(Mismatch::NoPlatform(platform.clone()));
+            continue;
+        };
+        let attests = |entry: &IndexEntry| entry.attests.as_ref() == Some(&image.digest);
+        if provenance && !index.entries.iter().any(attests) {
+            found.push(Mismatch::NoProvenance(platform.clone()));
+        }
+        images.push((platform, image));
     }
-    let others = manifest
-        .layers
-        .iter()
-        .filter(|layer| layer.media_type != media_type::DOCKER_LAYER_GZIP);
+    if found.is_empty() {
+        Ok(images)
+    } else {
+        Err(found)
+    }
+}
+
+/// The media types that an image may have.
+#[derive(Clone, Copy)]
+struct Types {
+    manifest: &'static str,
+    config: &'static str,
+    layers: &'static [&'static str],
+}
+
+impl Types {
+    fn of(profile: Profile) -> Self {
+        match profile {
+            Profile::Docker | Profile::Sagemaker | Profile::Lambda => Self {
+                manifest: media_type::DOCKER_MANIFEST,
+                config: media_type::DOCKER_CONFIG,
+                layers: &[media_type::DOCKER_LAYER_GZIP],
+            },
+            Profile::Oci => Self {
+                manifest: media_type::OCI_MANIFEST,
+                config: media_type::OCI_CONFIG,
+                layers: &[media_type::OCI_LAYER_ZSTD, media_type::OCI_LAYER_GZIP],
+            },
+        }
+    }
+}
+
+fn types(manifest: &ImageManifest, types: Types, found: &mut Vec<Mismatch>) {
+    if manifest.media_type != types.manifest {
+        found.push(Mismatch::ManifestType {
+            expected: types.manifest,
+            actual: manifest.media_type.clone(),
+        });
+    }
+    if manifest.config.media_type != types.config {
+        found.push(Mismatch::ConfigType {
+            expected: types.config,
+            actual: manifest.config.media_type.clone(),
+        });
+    }
+    let is_one = |media_type: &str| types.layers.contains(&media_type);
+    let others = manifest.layers.iter().filter(|l| !is_one(&l.media_type));
     found.extend(others.map(|layer| Mismatch::LayerType {
         digest: layer.digest.clone(),
         media_type: layer.media_type.clone(),
+        expected: types.layers,
     }));
 }
 
@@ -258,6 +371,40 @@ the image is for linux/arm64/v8, not linux/amd64: does a FROM name another platf
 128 layers, more than 127: join RUN or COPY steps
 layer 748efb8b0a9e has 54525952001 bytes, more than the 54525952000 (52,000 MiB) that ECR takes
 "#);
+    }
+
+    #[test]
+    fn an_index_has_every_platform_with_its_provenance_and_no_other() {
+        let entry = |name: &str, platform, attests| IndexEntry {
+            digest: Digest::of(name.as_bytes()),
+            platform,
+            attests,
+        };
+        let amd64 = platform("linux", "amd64", None);
+        let arm64 = platform("linux", "arm64", None);
+        let provenance = |of: &str| entry("p", None, Some(Digest::of(of.as_bytes())));
+        let mut index = ImageIndex {
+            media_type: media_type::OCI_INDEX.into(),
+            digest: Digest::of(b"index"),
+            entries: vec![
+                entry("a", Some(amd64.clone()), None),
+                entry("b", Some(platform("linux", "arm64", Some("v8"))), None),
+                provenance("a"),
+                provenance("b"),
+            ],
+        };
+        let wanted = [amd64.clone(), arm64];
+        assert_eq!(verify_index(&wanted, true, &index).unwrap().len(), 2);
+        index.entries.truncate(2);
+        assert_eq!(verify_index(&wanted, false, &index).unwrap().len(), 2);
+        index.entries[1].platform = Some(platform("linux", "s390x", None));
+        let found = verify_index(&wanted, true, &index).unwrap_err();
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(found.join("\n"), @r"
+        there is an image for linux/s390x, which is not wanted
+        the image for linux/amd64 has no provenance
+        there is no image for linux/arm64
+        ");
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use crate::context::file_id::{BlobHasher, BlobId};
-use crate::diagnostic::{Diagnostic, Severity, SourceText};
-use crate::dockerfile::{self, Dockerfile, ImageUses, Reads, Sources, UnclearReason, UseKind};
+use crate::diagnostic::{Diagnostic, Severity, SourceText, nearest};
+use crate::dockerfile::{
+    self, Dockerfile, ImageUse, ImageUses, Reads, Sources, UnclearReason, UseKind,
+};
 use crate::graph::{self, Edge, EdgeKind, Graph, Node};
 use crate::manifest::model::{Container, ProjectManifest};
 
@@ -61,17 +63,14 @@ impl Recipe {
         id: BlobId,
         dockerfile: &Dockerfile,
         uses: &ImageUses,
+        mut sources: Sources,
         container: &Container,
         parents: &[Edge],
     ) -> Self {
-        let mut sources = dockerfile.sources(
-            &container.args,
-            container.target.as_deref(),
-            &container.platform,
-            uses,
-        );
         let local = |name: &str| {
-            container.contexts.contains_key(name) || parents.iter().any(|edge| edge.parent == name)
+            container.contexts.contains_key(name)
+                || container.image_contexts.contains_key(name)
+                || parents.iter().any(|edge| edge.parent == name)
         };
         let external = || {
             uses.uses.iter().filter(|used| {
@@ -79,7 +78,9 @@ impl Recipe {
                 used.hidden_by.is_some() || !used.context_name().is_some_and(local)
             })
         };
+        let contexts = || container.image_contexts.values().map(ToString::to_string);
         let mut images: BTreeSet<_> = external().map(|used| used.name.clone()).collect();
+        images.extend(contexts());
         let frontend = container.args.get("BUILDKIT_SYNTAX").cloned();
         if let Some(frontend) =
             frontend.or_else(|| dockerfile::syntax_directive(&dockerfile.source.text))
@@ -90,29 +91,35 @@ impl Recipe {
             }
             images.insert(frontend);
         }
-        let unclear = uses
-            .unclear
-            .iter()
-            .find(|unclear| unclear.reason != UnclearReason::OnBuild);
-        let stages = dockerfile
-            .stages
-            .iter()
-            .flat_map(|stage| &stage.instructions);
+        let bases = external().filter(|used| used.kind == UseKind::From);
         Self {
             dockerfile: id,
             images,
-            bases: external()
-                .filter(|used| used.kind == UseKind::From)
+            bases: bases
                 .map(|used| used.name.clone())
+                .chain(contexts())
                 .collect(),
             sources,
-            triggers: stages
-                .clone()
+            triggers: dockerfile
+                .stages
+                .iter()
+                .flat_map(|stage| &stage.instructions)
                 .any(|instruction| instruction.keyword == "ONBUILD"),
-            unclear: unclear
-                .map(|unclear| format!("which image `{}` is cannot be told", unclear.text)),
+            unclear: unclear(uses, container),
         }
     }
+}
+
+/// Why it cannot be told what an image is made of.
+fn unclear(uses: &ImageUses, container: &Container) -> Option<String> {
+    if let Some(stage) = container.options.no_cache_filter.first() {
+        return Some(format!(
+            "its stage {stage} is to be built anew each time (no_cache_filter)"
+        ));
+    }
+    let mut unclear = uses.unclear.iter();
+    let unclear = unclear.find(|unclear| unclear.reason != UnclearReason::OnBuild)?;
+    Some(format!("which image `{}` is cannot be told", unclear.text))
 }
 
 /// Reads every Dockerfile and makes the graph, which must have no cycle.
@@ -201,25 +208,64 @@ fn parents(
             return Ok((vec![], Some(Recipe::unreadable(id))));
         }
     };
-    let uses = dockerfile
-        .images(
-            &container.args,
-            container.target.as_deref(),
-            &container.platform,
-        )
-        .map_err(|unknown| {
-            unknown
-                .diagnostic()
-                .at(container.span.clone(), "of this container")
-        })?;
+    let mut uses = ImageUses::default();
+    let mut sources: Option<Sources> = None;
+    for platform in &container.platforms {
+        let found = dockerfile
+            .images(&container.args, container.target.as_deref(), platform)
+            .map_err(|unknown| {
+                unknown
+                    .diagnostic()
+                    .at(container.span.clone(), "of this container")
+            })?;
+        let target = container.target.as_deref();
+        let read = dockerfile.sources(&container.args, target, platform, &found);
+        sources = Some(match sources {
+            Some(sources) => sources.and(read),
+            None => read,
+        });
+        let is_new = |found: &ImageUse| !uses.uses.contains(found);
+        let more: Vec<_> = found.uses.into_iter().filter(is_new).collect();
+        uses.uses.extend(more);
+        uses.unclear.extend(found.unclear);
+        uses.unclear.dedup();
+    }
+    known_stages(container, &dockerfile)?;
     warnings.extend(uses.unclear.iter().map(dockerfile::Unclear::diagnostic));
     let is_container = |name: &str| {
-        manifest.containers.contains_key(name) && !container.contexts.contains_key(name)
+        manifest.containers.contains_key(name)
+            && !container.contexts.contains_key(name)
+            && !container.image_contexts.contains_key(name)
     };
     let found = graph::parents(&container.name, &uses.uses, is_container);
     warnings.extend(found.hidden);
-    let recipe = Recipe::new(id, &dockerfile, &uses, container, &found.edges);
-    Ok((found.edges, Some(recipe)))
+    let recipe = sources
+        .map(|sources| Recipe::new(id, &dockerfile, &uses, sources, container, &found.edges));
+    Ok((found.edges, recipe))
+}
+
+/// `no_cache_filter` names stages: BuildKit would pass over one that is not there.
+fn known_stages(container: &Container, dockerfile: &Dockerfile) -> Result<(), Diagnostic> {
+    let stages = &container.options.no_cache_filter;
+    match stages.iter().find(|name| dockerfile.stage(name).is_none()) {
+        None => Ok(()),
+        Some(name) => Err(dockerfile.unknown_target(name).diagnostic().at(
+            container.span.clone(),
+            "`no_cache_filter` of this container",
+        )),
+    }
+}
+
+/// A name that no container has.
+pub(crate) fn unknown(name: &str, manifest: &ProjectManifest) -> Diagnostic {
+    let mut known: Vec<&str> = manifest.containers.keys().map(String::as_str).collect();
+    known.sort_unstable();
+    let error = Diagnostic::error(format!("there is no container `{name}`"));
+    let error = error.note(format!("containers: {}", known.join(", ")));
+    match nearest(name, known) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None => error,
+    }
 }
 
 /// A path as users write it: relative to the manifest's folder where it is below it.

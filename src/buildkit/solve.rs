@@ -28,6 +28,8 @@ pub(crate) struct Solve {
     /// The session that gives credentials, and files where no attribute names another one.
     pub(crate) session: String,
     pub(crate) frontend: Attributes,
+    /// What the builder is asked to allow, by BuildKit's names (`util/entitlements`).
+    pub(crate) entitlements: Vec<String>,
     /// Attributes of the `image` exporter; `None` builds and keeps the result in the builder's cache only.
     pub(crate) image: Option<Attributes>,
     /// Images by tag, and what to take instead, by digest; with host and path in full.
@@ -108,6 +110,7 @@ fn message(reference: String, solve: Solve) -> SolveRequest {
         session: solve.session,
         frontend: "dockerfile.v0".into(),
         frontend_attrs: map(solve.frontend),
+        entitlements: solve.entitlements,
         exporters: solve
             .image
             .map(|attrs| Exporter {

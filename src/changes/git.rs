@@ -27,6 +27,15 @@ impl GitError {
     }
 }
 
+/// Whether a commit is an ancestor of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ancestry {
+    Yes,
+    No,
+    /// One of them is not here, or the history between them is not (a shallow clone).
+    Unknown,
+}
+
 /// A checkout.
 #[derive(Debug)]
 pub(crate) struct Checkout {
@@ -139,6 +148,31 @@ impl Checkout {
         Ok(files)
     }
 
+    /// Whether the first commit is an ancestor of the second, or the same.
+    pub(crate) fn ancestry(&self, ancestor: &str, descendant: &str) -> Ancestry {
+        let is_commit =
+            |text: &str| text.len() >= 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if !is_commit(ancestor) || !is_commit(descendant) {
+            return Ancestry::Unknown;
+        }
+        let status = git(&self.root, "merge-base")
+            .args(["--is-ancestor", ancestor, descendant])
+            .stderr(std::process::Stdio::null())
+            .status();
+        match status.ok().and_then(|status| status.code()) {
+            Some(0) => Ancestry::Yes,
+            Some(1) if !self.is_shallow() => Ancestry::No,
+            _ => Ancestry::Unknown,
+        }
+    }
+
+    /// The history ends somewhere before its beginning.
+    pub(crate) fn is_shallow(&self) -> bool {
+        self.line("rev-parse", &["--is-shallow-repository"])
+            .as_deref()
+            == Some("true")
+    }
+
     fn line(&self, command: &'static str, arguments: &[&str]) -> Option<String> {
         run(&self.root, command, arguments)
             .ok()
@@ -157,19 +191,14 @@ fn parse_status(output: &str) -> Vec<String> {
         .collect()
 }
 
-fn run(folder: &Path, command: &'static str, arguments: &[&str]) -> Result<String, GitError> {
-    run_with(folder, &["--literal-pathspecs"], command, arguments)
+/// A hermetic command of git; paths among its arguments mean themselves.
+fn git(folder: &Path, command: &str) -> Command {
+    git_with(folder, &["--literal-pathspecs"], command)
 }
 
-/// The same with options before the command.
-pub(super) fn run_with(
-    folder: &Path,
-    options: &[&str],
-    command: &'static str,
-    arguments: &[&str],
-) -> Result<String, GitError> {
-    let output = Command::new("git")
-        .current_dir(folder)
+fn git_with(folder: &Path, options: &[&str], command: &str) -> Command {
+    let mut git = Command::new("git");
+    git.current_dir(folder)
         .args(options)
         .args([
             "--no-optional-locks",
@@ -179,15 +208,34 @@ pub(super) fn run_with(
             "core.fsmonitor=false",
         ])
         .arg(command)
-        .args(arguments)
         .env("LC_ALL", "C")
         .env("GIT_TERMINAL_PROMPT", "0")
         .env_remove("GIT_DIR")
         .env_remove("GIT_WORK_TREE")
         .env_remove("GIT_INDEX_FILE")
-        .stdin(std::process::Stdio::null())
-        .output()
-        .map_err(GitError::Start)?;
+        .stdin(std::process::Stdio::null());
+    git
+}
+
+pub(super) fn run(
+    folder: &Path,
+    command: &'static str,
+    arguments: &[&str],
+) -> Result<String, GitError> {
+    answer(git(folder, command).args(arguments), command)
+}
+
+/// The same for arguments with `:(magic)` in their paths.
+pub(super) fn run_with_magic(
+    folder: &Path,
+    command: &'static str,
+    arguments: &[&str],
+) -> Result<String, GitError> {
+    answer(git_with(folder, &[], command).args(arguments), command)
+}
+
+fn answer(git: &mut Command, command: &'static str) -> Result<String, GitError> {
+    let output = git.output().map_err(GitError::Start)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::git::{Checkout, GitError, run_with};
+use super::git::{Checkout, GitError, run, run_with_magic};
 use crate::context::entry::Entry;
 use crate::context::file_id::BlobId;
 use crate::context::walk::KnownId;
@@ -60,11 +60,11 @@ impl Index {
     fn try_read(checkout: &Checkout) -> Result<Option<Self>, GitError> {
         let root = checkout.root();
         // Line endings are converted without any attribute then.
-        let converts = run_with(root, &[], "config", &["--get-regexp", "^core\\.autocrlf$"]);
+        let converts = run(root, "config", &["--get-regexp", "^core\\.autocrlf$"]);
         if converts.is_ok_and(|said| !said.trim().ends_with("false")) {
             return Ok(None);
         }
-        let file = run_with(root, &[], "rev-parse", &["--git-path", "index"])?;
+        let file = run(root, "rev-parse", &["--git-path", "index"])?;
         let file = root.join(file.trim_end_matches('\n'));
         // The time first: should the index be replaced meanwhile, more files are too young.
         let Ok(written) = std::fs::symlink_metadata(&file) else {
@@ -75,13 +75,13 @@ impl Index {
                 let bytes = std::fs::read(&file).ok()?;
                 parse(&bytes, &written)
             });
-            let unconverted = run_with(root, &[], "ls-files", &["-z", "--", UNCONVERTED]);
+            let unconverted = run_with_magic(root, "ls-files", &["-z", "--", UNCONVERTED]);
             (parsing.join().ok().flatten(), unconverted)
         });
         let (Some(mut index), unconverted) = parsed else {
             return Ok(None);
         };
-        index.root = root.to_owned();
+        root.clone_into(&mut index.root);
         index.keep(unconverted?.as_bytes());
         Ok(Some(index))
     }
@@ -360,7 +360,7 @@ mod tests {
             .write(true)
             .open(at("touched"))
             .unwrap()
-            .set_modified(SystemTime::now())
+            .set_modified(SystemTime::UNIX_EPOCH)
             .unwrap();
         let mut mode = fs::metadata(at("mode")).unwrap().permissions();
         std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
@@ -368,7 +368,7 @@ mod tests {
         assert_eq!(repository.known("", &paths), ["kept"]);
         // As young as the index: a change within the same tick would not be seen.
         fs::write(at("young"), "1").unwrap();
-        let future = SystemTime::now() + Duration::from_secs(100);
+        let future = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
         fs::File::options()
             .write(true)
             .open(at("young"))

@@ -2,3 +2,4 @@
 
 pub(crate) mod git;
 pub(crate) mod index;
+pub(crate) mod since;

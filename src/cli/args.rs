@@ -74,6 +74,27 @@ pub(crate) enum Command {
     Deploy(DeployArgs),
     /// Build containers and push them; no channel moves (deploy --no-promote)
     Build(DeployArgs),
+    /// List what a container is made from: the files that are sent as context, each with its hash
+    Inputs(InputsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InputsArgs {
+    /// The container
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// How it is listed
+    #[arg(long, value_enum, default_value_t = FormatArg::Human, value_name = "FORMAT")]
+    pub(crate) format: FormatArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatArg {
+    /// Tables for people
+    Human,
+    /// One JSON object
+    Json,
 }
 
 #[derive(Debug, Args)]
@@ -119,9 +140,9 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "TAG")]
     pub(crate) tag: Vec<String>,
 
-    /// Build for this platform instead of the manifest's, such as linux/arm64
-    #[arg(long, value_name = "OS/ARCH")]
-    pub(crate) platform: Option<String>,
+    /// Build for this platform instead of the manifest's, such as linux/arm64; several joined by commas
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
 
     /// Write what became of each container to this file, as JSON
     #[arg(long, value_name = "FILE")]
@@ -130,6 +151,14 @@ pub(crate) struct DeployArgs {
     /// Move this channel, whatever the branch
     #[arg(long, value_name = "NAME", conflicts_with = "no_promote")]
     pub(crate) channel: Option<String>,
+
+    /// Move channels though what they stand on is of a diverged, unknown or newer commit
+    #[arg(long, conflicts_with = "no_promote")]
+    pub(crate) force_promote: bool,
+
+    /// Why, for the release's record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
 
     /// Move channels though there are uncommitted changes
     #[arg(long)]

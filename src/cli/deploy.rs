@@ -14,18 +14,25 @@ use crate::buildkit::dial::{self, DialError, EngineAddress};
 use crate::buildkit::session::auth::AuthService;
 use crate::cancel;
 use crate::changes::git::Checkout;
-use crate::diagnostic::{Diagnostic, Severity, human, nearest};
+use crate::diagnostic::{Diagnostic, Severity, human};
 use crate::engine::dispatcher::{self, Tools};
 use crate::engine::event::Events;
 use crate::engine::outcome::{ContainerStatus, RunOutcome};
+use crate::engine::private;
+use crate::engine::releasing::Releasing;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
-use crate::manifest;
+use crate::manifest::{self, model::Container, model::ProjectManifest};
 use crate::plan::{self, Orders, Plan};
+use crate::profile;
 use crate::project::{self, Project};
+use crate::reference::Repository;
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
 use crate::release::channel::{self, Sources};
+use crate::release::lineage::History;
+use crate::release::publish::Circumstances;
+use crate::release::store::{Store, StoreError};
 use crate::release::{ci, names};
 use crate::report::output::{self, Output};
 use crate::report::{self, Progress, failure, metadata, summary};
@@ -41,8 +48,10 @@ pub(crate) async fn run(
     warn(&warnings, output);
     let selected = select(&project, &request.selection)?;
     let ecr = registry::locate(&mut project.manifest, request.dry_run).await?;
-    let mut plan = make_plan(&project, &selected, &request, environment)?;
+    let sources = sources(&project, &selected, environment)?;
+    let mut plan = make_plan(&project, &selected, &request, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
+    one_platform(&plan)?;
     let credentials = CredentialSources {
         ecr,
         ..CredentialSources::new(environment.docker_config())
@@ -58,9 +67,12 @@ pub(crate) async fn run(
         output.out("nothing to do: the manifest has no containers");
         return Ok(ExitCode::SUCCESS);
     }
+    let mut circumstances = ci::circumstances(&sources, environment);
+    circumstances.reason.clone_from(&request.reason);
     execute(
         plan,
         &project,
+        circumstances,
         credentials,
         client,
         &request,
@@ -80,12 +92,51 @@ fn load(
     let path = manifest::find(invocation.manifest.as_deref(), &environment.directory)?;
     let shown = project::shown(&path, &environment.directory);
     let (mut manifest, warnings) = manifest::load(&path, &shown)?;
-    if let Some(platform) = &request.platform {
-        for container in manifest.containers.values_mut() {
-            container.platform = platform.clone();
+    for container in manifest.containers.values_mut() {
+        if !request.platforms.is_empty() {
+            container.platforms.clone_from(&request.platforms);
         }
+        epoch(container, environment)?;
     }
     Ok((project::read(manifest)?, warnings))
+}
+
+/// `SOURCE_DATE_EPOCH` of the environment, where the manifest gives none.
+fn epoch(container: &mut Container, environment: &Environment) -> Result<(), Diagnostic> {
+    let Some(value) = environment.get(profile::SOURCE_DATE_EPOCH) else {
+        return Ok(());
+    };
+    if value.parse::<u64>().is_err() {
+        let error = Diagnostic::error(format!(
+            "SOURCE_DATE_EPOCH in the environment is `{value}`, which is no time"
+        ));
+        return Err(error.help("set it to seconds since 1970, such as `git log -1 --format=%ct`"));
+    }
+    let name = profile::SOURCE_DATE_EPOCH.to_owned();
+    container
+        .args
+        .entry(name)
+        .or_insert_with(|| value.to_owned());
+    Ok(())
+}
+
+/// With `--platform`: what the manifest could not be held to.
+fn one_platform(plan: &Plan) -> Result<(), Vec<Diagnostic>> {
+    let errors = plan.containers.iter().filter_map(|(name, planned)| {
+        let container = &planned.container;
+        let why = container.profile.one_platform()?;
+        (container.platforms.len() > 1).then(|| {
+            Diagnostic::error(format!("`{name}` cannot be built for several platforms"))
+                .at(container.span.clone(), why)
+                .help("name one platform, or write `profile = \"oci\"`")
+        })
+    });
+    let errors: Vec<_> = errors.collect();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors)
+    }
 }
 
 fn warn(warnings: &[Diagnostic], output: &Output) {
@@ -103,10 +154,9 @@ fn make_plan(
     project: &Project,
     selected: &IndexMap<String, String>,
     request: &DeployRequest,
-    environment: &Environment,
+    sources: &Sources,
 ) -> Result<Plan, Error> {
-    let sources = sources(project, selected, environment)?;
-    let channels = channel::decide(&project.manifest.channels, &sources, &request.channels);
+    let channels = channel::decide(&project.manifest.channels, sources, &request.channels);
     let orders = Orders {
         release: request.release.clone(),
         channels,
@@ -114,7 +164,7 @@ fn make_plan(
         tag_unchanged: request.tag_unchanged,
         output: request.output,
     };
-    Ok(plan::make(project, selected, orders, &sources)?)
+    Ok(plan::make(project, selected, orders, sources)?)
 }
 
 /// As a name it means every container; the manifest gives it to none.
@@ -139,16 +189,7 @@ fn select(
     let errors: Vec<Diagnostic> = names
         .iter()
         .filter(unknown)
-        .map(|name| {
-            let mut known: Vec<&str> = containers.keys().map(String::as_str).collect();
-            known.sort_unstable();
-            let error = Diagnostic::error(format!("there is no container `{name}`"));
-            let error = error.note(format!("containers: {}", known.join(", ")));
-            match nearest(name, known) {
-                Some(near) => error.help(format!("did you mean `{near}`?")),
-                None => error,
-            }
-        })
+        .map(|name| project::unknown(name, &project.manifest))
         .collect();
     if !errors.is_empty() {
         return Err(errors);
@@ -193,9 +234,11 @@ fn sources(
     Ok(sources)
 }
 
+#[expect(clippy::too_many_arguments, reason = "what a run is made of")]
 async fn execute(
     plan: Plan,
     project: &Project,
+    circumstances: Circumstances,
     credentials: CredentialSources,
     client: Client,
     request: &DeployRequest,
@@ -203,6 +246,7 @@ async fn execute(
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
+    let private = private::look(&plan, environment)?;
     let event_file = invocation.events.as_deref().map(create).transpose()?;
     // Found out before anything is built, not after: the file can be written.
     let metadata = request.metadata_file.as_deref().map(create).transpose()?;
@@ -210,8 +254,9 @@ async fn execute(
     let cancel = cancel::on_signals(output.clone()).map_err(|error| {
         Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
     })?;
+    let store = Store::new(client.clone(), project.manifest.state.clone());
     let builder = tokio::select! {
-        ready = prepare(&plan, &client, environment) => ready?,
+        ready = prepare(&plan, &client, &store, environment) => ready?,
         () = cancel.cancelled() => {
             let stopped = Diagnostic::error("interrupted before anything was built");
             return Err(Error::new(ErrorKind::Interrupted, vec![stopped]));
@@ -227,14 +272,23 @@ async fn execute(
     let tools = Tools {
         jobs: request.jobs.unwrap_or_else(|| builder.cpus.clamp(2, 8)),
         keep_going: request.keep_going,
+        stall: request.stall,
         created,
         builder,
         registry: client,
         auth: AuthService::new(credentials),
+        private,
         events,
         cache: project.manifest.cache.clone(),
         machine: machine(environment),
         root: project.manifest.root.clone(),
+        releasing: Releasing {
+            store,
+            history: history(&project.manifest.root)?,
+            circumstances,
+            force: request.force_promote,
+            all: all(&project.manifest),
+        },
     };
     let outcome = dispatcher::run(plan.clone(), tools, &cancel).await;
     // The run dropped its end of the channel: what is left is to be written.
@@ -258,6 +312,7 @@ async fn execute(
 async fn prepare(
     plan: &Plan,
     registry: &Client,
+    store: &Store,
     environment: &Environment,
 ) -> Result<Builder, Error> {
     let address =
@@ -265,8 +320,33 @@ async fn prepare(
     let builder = dial::engine(&address).await.map_err(no_builder)?;
     if plan.output.push {
         names::free(plan, registry).await?;
+        for channel in &plan.channels.moves {
+            let read = store.checkpoint(channel).await;
+            read.map_err(|error| no_state(&error, store).help("nothing was built"))?;
+        }
     }
     Ok(builder)
+}
+
+/// The state repository cannot be used.
+pub(super) fn no_state(error: &StoreError, store: &Store) -> Diagnostic {
+    Diagnostic::error(format!("releases cannot be read: {error}"))
+        .help(error.help(&store.repository))
+}
+
+/// Which commit is newer, as far as the checkout knows.
+pub(super) fn history(root: &Path) -> Result<History, Diagnostic> {
+    let checkout = Checkout::find(root)
+        .map_err(|error| Diagnostic::error(error.to_string()).help(error.help()))?;
+    Ok(History::new(checkout))
+}
+
+/// Every container with its repository.
+fn all(manifest: &ProjectManifest) -> Vec<(String, Repository)> {
+    let containers = manifest.containers.iter();
+    containers
+        .map(|(name, container)| (name.clone(), container.repository.clone()))
+        .collect()
 }
 
 /// What there is to say at the end: failures in full, the table, the last lines.
@@ -305,7 +385,7 @@ fn no_builder(error: DialError) -> Error {
     Error::from(diagnostic).caused_by(error)
 }
 
-fn client(project: &Project, credentials: CredentialSources) -> Client {
+pub(super) fn client(project: &Project, credentials: CredentialSources) -> Client {
     let mut options = Options::new(credentials);
     let registry = &project.manifest.registry;
     options

@@ -2,6 +2,7 @@
 
 mod args;
 mod deploy;
+mod inputs;
 mod keys;
 mod registry;
 mod request;
@@ -43,6 +44,7 @@ async fn dispatch(cli: Cli, environment: &Environment, output: &Output) -> Resul
     match cli.command {
         Command::Deploy(args) => deploy(args, true, &invocation, environment, output).await,
         Command::Build(args) => deploy(args, false, &invocation, environment, output).await,
+        Command::Inputs(args) => inputs::run(&args, &invocation, environment, output),
     }
 }
 

@@ -38,7 +38,11 @@ pub(super) async fn provide(
     let Provider::Ecr(settings) = &manifest.registry.provider else {
         return Ok(vec![]);
     };
-    let paths = paths(ecr, plan, exports_caches(&manifest.cache, plan));
+    let mut paths = paths(ecr, plan, exports_caches(&manifest.cache, plan));
+    // Where the release is recorded. Without a channel to move, a run need not be allowed to.
+    if manifest.state.host == *ecr.host() && !plan.channels.moves.is_empty() {
+        paths.push(manifest.state.path().to_owned());
+    }
     let made = ecr.provide(&paths, settings.create).await?;
     let named = made.iter().map(|path| format!("{}/{path}", ecr.host()));
     Ok(named.collect())

@@ -2,10 +2,12 @@
 //! interpret. Flags win over the environment.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::args::{ColorArg, DeployArgs, Global, ProgressArg};
 use crate::clock;
 use crate::diagnostic::Diagnostic;
+use crate::engine::stall;
 use crate::environment::Environment;
 use crate::manifest;
 use crate::manifest::model::Platform;
@@ -31,6 +33,7 @@ pub(crate) struct Invocation {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct DeployRequest {
     pub(crate) selection: Selection,
     pub(crate) dry_run: bool,
@@ -39,12 +42,18 @@ pub(crate) struct DeployRequest {
     pub(crate) tag_unchanged: bool,
     pub(crate) jobs: Option<usize>,
     pub(crate) channels: ChannelRequest,
+    pub(crate) force_promote: bool,
+    /// For the record.
+    pub(crate) reason: Option<String>,
     pub(crate) release: Tag,
     /// Immutable tags for every released container.
     pub(crate) tags: Vec<Tag>,
-    pub(crate) platform: Option<Platform>,
+    /// Instead of the manifest's; empty: as the manifest says.
+    pub(crate) platforms: Vec<Platform>,
     pub(crate) keep_going: bool,
     pub(crate) output: ImageOutput,
+    /// The longest silence of the builder's own work.
+    pub(crate) stall: Duration,
     pub(crate) metadata_file: Option<PathBuf>,
 }
 
@@ -118,10 +127,17 @@ impl DeployRequest {
                 Err(error) => errors.push(Diagnostic::error(format!("--tag: {error}"))),
             }
         }
-        let platform = args.platform.as_deref().map(platform).transpose();
-        let platform = platform.map_err(|error| errors.push(error));
-        let (Ok(channel), Ok(release), Ok(platform), true) =
-            (channel, release, platform, errors.is_empty())
+        let mut platforms: Vec<Platform> = Vec::new();
+        for text in &args.platform {
+            match platform(text) {
+                Ok(platform) if platforms.contains(&platform) => {}
+                Ok(platform) => platforms.push(platform),
+                Err(error) => errors.push(error),
+            }
+        }
+        let stall = stall_timeout(environment).map_err(|error| errors.push(error));
+        let (Ok(channel), Ok(release), Ok(stall), true) =
+            (channel, release, stall, errors.is_empty())
         else {
             return Err(errors);
         };
@@ -144,9 +160,12 @@ impl DeployRequest {
                 channel,
                 allow_dirty: args.allow_dirty,
             },
+            force_promote: args.force_promote,
+            reason: args.reason,
             release,
             tags,
-            platform,
+            platforms,
+            stall,
             keep_going: args.keep_going,
             output: ImageOutput {
                 push: !args.no_push,
@@ -159,19 +178,26 @@ impl DeployRequest {
     }
 }
 
+fn stall_timeout(environment: &Environment) -> Result<Duration, Diagnostic> {
+    let Some(text) = environment.get(stall::VARIABLE) else {
+        return Ok(stall::DEFAULT);
+    };
+    let name = stall::VARIABLE;
+    manifest::duration(text).map_err(|refusal| refused(&format!("{name}: `{text}`"), refusal))
+}
+
+/// An error with the grammar's own remedy.
+fn refused(what: &str, (why, help): (String, Option<String>)) -> Diagnostic {
+    let error = Diagnostic::error(format!("{what} {why}"));
+    match help {
+        Some(help) => error.help(help),
+        None => error,
+    }
+}
+
 /// `--platform`.
 fn platform(text: &str) -> Result<Platform, Diagnostic> {
-    if text.contains(',') {
-        let error = Diagnostic::error("--platform: several platforms are not built yet");
-        return Err(error.help("name one, such as linux/amd64"));
-    }
-    manifest::platform(text).map_err(|(why, help)| {
-        let error = Diagnostic::error(format!("--platform: `{text}`: {why}"));
-        match help {
-            Some(help) => error.help(help),
-            None => error,
-        }
-    })
+    manifest::platform(text).map_err(|refusal| refused(&format!("--platform: `{text}`:"), refusal))
 }
 
 /// `--release`, else `TIMESTAMP`, else the time.

@@ -106,6 +106,11 @@ fn kind(full: &Path, metadata: &Metadata) -> Result<Kind, ContextError> {
     })
 }
 
+/// The permission bits of Go's `fs.FileMode` as Unix has them: `0o7777` at most.
+pub(crate) fn permissions(mode: u32) -> u32 {
+    (mode >> 23 & 1) << 11 | (mode >> 22 & 1) << 10 | (mode >> 20 & 1) << 9 | mode & 0o777
+}
+
 /// Unix mode bits as Go's `fs.FileMode`. A socket has no type bit: fsutil clears it.
 fn go_mode(mode: u32) -> u32 {
     const DIR: u32 = 1 << 31;
@@ -204,6 +209,7 @@ mod tests {
             (0o140_755, 0o755),
         ] {
             assert_eq!(go_mode(unix), go, "{unix:o}");
+            assert_eq!(permissions(go), unix & 0o7777, "{unix:o}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a build context holds: which files of a folder are part of it, and what each of them is.
 //!
 //! The rules are those of Docker's own client, which the Dockerfile frontend relies on: `moby/patternmatcher` for one
-//! list of patterns ([`pattern`]), `tonistiigi/fsutil` for a walk with include, exclude and follow lists ([`filter`],
+//! list of patterns ([`pattern`]) and the files that hold them ([`ignore`]), `tonistiigi/fsutil` for a walk with include, exclude and follow lists ([`filter`],
 //! [`follow`], [`walk`]). What must stay true: the walk of this room is the only one, so what a key is computed from is
 //! what is sent; and nothing that is excluded is opened.
 
@@ -11,6 +11,7 @@ pub(crate) mod filter;
 mod follow;
 mod glob;
 pub(crate) mod ignore;
+pub(crate) mod inputs;
 mod lexical;
 mod matcher;
 pub(crate) mod pattern;
@@ -33,6 +34,11 @@ pub(crate) enum ContextError {
         pattern: String,
         reason: &'static str,
     },
+    #[error(
+        "line {number} of `{}` is 64 KiB or longer, which no builder reads: split it",
+        path.display()
+    )]
+    LongLine { path: PathBuf, number: usize },
     #[error("cannot read `{path}`: {source}; make it readable or exclude it in .dockerignore")]
     Read { path: String, source: io::Error },
     #[error(

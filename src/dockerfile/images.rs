@@ -50,7 +50,8 @@ impl Dockerfile {
         Ok(reader.found)
     }
 
-    fn unknown_target(&self, target: &str) -> UnknownTarget {
+    /// What there is to say when no stage has this name.
+    pub(crate) fn unknown_target(&self, target: &str) -> UnknownTarget {
         let names = self.stages.iter().filter_map(|s| s.name.as_ref());
         let names: Vec<_> = names.map(|n| n.text.as_str()).collect();
         UnknownTarget {

@@ -31,6 +31,22 @@ pub(crate) struct Sources {
     pub unpinned: Option<String>,
 }
 
+impl Sources {
+    /// Of a target for several platforms.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.context = match (self.context, other.context) {
+            (Reads::Paths(mut all), Reads::Paths(more)) => {
+                all.extend(more);
+                Reads::Paths(all)
+            }
+            _ => Reads::Whole,
+        };
+        self.variables.extend(other.variables);
+        self.unpinned = self.unpinned.or(other.unpinned);
+        self
+    }
+}
+
 /// The instructions of which is known what they read.
 const KNOWN: [&str; 17] = [
     "ADD",

@@ -13,6 +13,7 @@ use crate::buildkit::solve::{SolveError, solve};
 use crate::clock;
 use crate::manifest::model::CacheBackend;
 use crate::plan::PlannedContainer;
+use crate::profile;
 
 /// The frontend attribute `cache-imports` for a container: its cache, if there is one. Exactly one is imported: with
 /// several the builder takes one at random (moby/buildkit#6418). It is looked up first, as a missing one would be
@@ -102,6 +103,10 @@ async fn solve_for_cache(
     let attributes = [
         ("ref", reference),
         ("mode", "max"),
+        (
+            "compression",
+            profile::cache_compression(planned.container.profile),
+        ),
         ("image-manifest", "true"),
         ("oci-mediatypes", "true"),
     ];

@@ -11,23 +11,26 @@ use tokio_util::sync::CancellationToken;
 use super::cache;
 use super::event::{self, EventKind, Events};
 use super::files::FileSessions;
-use super::job::{self, Built, Image, JobError, Report, Shared};
-use super::outcome::{ContainerOutcome, ContainerStatus, Failure, Promotion, RunOutcome};
+use super::job::{self, Built, JobError, Report, Shared};
+use super::outcome::{ContainerOutcome, ContainerStatus, Failure, RunOutcome};
+use super::private::Private;
+use super::releasing::{self, Releasing};
 use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::clock;
 use crate::manifest::model::{Cache, CacheBackend, CacheExport};
-use crate::plan::{Plan, PlannedContainer, Work};
-use crate::reference::{ImageRef, Tag};
+use crate::plan::{Plan, Work};
+use crate::reference::ImageRef;
 use crate::registry::Client;
-use crate::release::promote::{Move, Unset, set_tags};
 
 /// What a run works with.
 pub(crate) struct Tools {
     pub(crate) builder: Builder,
     pub(crate) registry: Client,
     pub(crate) auth: AuthService,
+    /// Secrets and agents, by container.
+    pub(crate) private: BTreeMap<String, Private>,
     pub(crate) events: Events,
     pub(crate) cache: Cache,
     /// Names this machine to the builder.
@@ -38,8 +41,11 @@ pub(crate) struct Tools {
     pub(crate) jobs: usize,
     /// After a failure, build what does not need the container that failed.
     pub(crate) keep_going: bool,
+    /// The longest silence of the builder's own work.
+    pub(crate) stall: std::time::Duration,
     /// Repositories that were missing and are there now.
     pub(crate) created: Vec<String>,
+    pub(crate) releasing: Releasing,
 }
 
 /// Executes the plan to its end, whatever happens on the way. After `cancel` fires nothing starts, what runs is
@@ -52,9 +58,11 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         builder: tools.builder,
         registry: tools.registry,
         auth: tools.auth,
+        private: tools.private,
         events: tools.events,
         cache: tools.cache.backend,
         output: plan.output,
+        stall: tools.stall,
         root: tools.root,
     });
     announce(&plan, &shared, tools.jobs, tools.keep_going).await;
@@ -80,7 +88,15 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         .await;
     let (built, mut outcomes) = (dispatcher.built, dispatcher.outcomes);
 
-    let promotion = release(&plan, &built, &mut outcomes, &shared, cancel).await;
+    let promotion = releasing::release(
+        &plan,
+        &built,
+        &mut outcomes,
+        &shared,
+        tools.releasing,
+        cancel,
+    )
+    .await;
     let containers: Vec<_> = built
         .keys()
         .filter(|name| plan.builds(name))
@@ -299,76 +315,6 @@ impl Dispatcher<'_> {
         };
         self.outcomes.insert(name, outcome);
     }
-}
-
-/// Immutable tags first, then the channels, each for the whole set; nothing unless all of it is good.
-async fn release(
-    plan: &Plan,
-    built: &IndexMap<String, Built>,
-    outcomes: &mut BTreeMap<String, ContainerOutcome>,
-    shared: &Shared,
-    cancel: &CancellationToken,
-) -> Promotion {
-    if cancel.is_cancelled() {
-        return Promotion::Interrupted;
-    }
-    if plan.containers.keys().any(|name| !built.contains_key(name)) {
-        return Promotion::NotDue("no channel moves: not all of the run was built".into());
-    }
-    if !plan.output.push {
-        return Promotion::NotDue("nothing was pushed: --no-push".into());
-    }
-    let channels = &plan.channels;
-    let immutable = moves(plan, built, false, PlannedContainer::tags_to_set);
-    let moving = moves(plan, built, true, |_| channels.moves.clone());
-    let mut failed = Vec::new();
-    for moves in [immutable, moving] {
-        let asked = moves.clone();
-        failed.extend(set_tags(moves, &shared.registry, &shared.events, cancel).await);
-        let set = asked.into_iter().filter(|a| {
-            !failed
-                .iter()
-                .any(|(f, _)| f.container == a.container && f.tag == a.tag)
-        });
-        for tagged in set {
-            if let Some(outcome) = outcomes.get_mut(&tagged.container) {
-                outcome.tags.push(tagged.tag);
-            }
-        }
-        if !failed.is_empty() {
-            let text = |(asked, error): &(Move, Unset)| {
-                format!("{}:{}: {error}", asked.repository, asked.tag)
-            };
-            return Promotion::Failed(failed.iter().map(text).collect());
-        }
-    }
-    if channels.moves.is_empty() {
-        Promotion::NotDue(channels.reason.clone())
-    } else {
-        Promotion::Done
-    }
-}
-
-fn moves(
-    plan: &Plan,
-    built: &IndexMap<String, Built>,
-    channel: bool,
-    tags: impl Fn(&PlannedContainer) -> Vec<Tag>,
-) -> Vec<Move> {
-    let of = |(name, planned): (&String, &PlannedContainer)| {
-        let Image::Pushed(manifest) = &built.get(name)?.image else {
-            return None;
-        };
-        let moves = tags(planned).into_iter().map(|tag| Move {
-            container: name.clone(),
-            repository: planned.container.repository.clone(),
-            tag,
-            manifest: manifest.clone(),
-            channel,
-        });
-        Some(moves.collect::<Vec<_>>())
-    };
-    plan.released().filter_map(of).flatten().collect()
 }
 
 /// After the release, so that nobody waits for a cache; a failing one is a warning.

@@ -76,7 +76,15 @@ const MAX_MESSAGE: usize = 400;
 
 /// Remedies for messages of the builder that many users meet. Only texts are chosen here, never behaviour.
 fn remedy(message: &str) -> Option<&'static str> {
-    let known: [(&[&str], &str); 9] = [
+    let known: [(&[&str], &str); 11] = [
+        (
+            &["secret ", ": not found"],
+            "give the container this secret: secrets = [{ id = \"…\", env = \"VARIABLE\" }]",
+        ),
+        (
+            &["network.host is not allowed"],
+            "a step of its own asks for the host's network: allow it with entitlements = [\"network.host\"]",
+        ),
         (
             &["failed to calculate checksum", "not found"],
             "the path is relative to the build context; see that it exists there and that no line of .dockerignore excludes it",

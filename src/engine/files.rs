@@ -16,6 +16,7 @@ use crate::buildkit::session::{self, Services, Session};
 use crate::context::entry::Entry;
 use crate::context::file_id::BlobId;
 use crate::context::ignore;
+use crate::context::inputs::MAIN;
 use crate::context::walk::nothing_known;
 use crate::key::tree::Tree;
 use crate::plan::PlannedContainer;
@@ -23,7 +24,7 @@ use crate::reference::Digest;
 use crate::resolve::Keyed;
 
 /// The name under which the Dockerfile frontend asks for the build context; it cannot be chosen.
-pub(super) const CONTEXT: &str = "context";
+pub(super) const CONTEXT: &str = MAIN;
 
 /// The folders that sessions serve, by context root: local name → folder.
 pub(super) struct FileSessions {
@@ -157,7 +158,7 @@ fn keyed_dir(folder: &Path, containers: &[&PlannedContainer]) -> LocalDir {
     for planned in containers.iter().filter(|planned| planned.reads(folder)) {
         match &planned.keyed.trees {
             Some(trees) if trees.contexts.contains_key(folder) => {
-                keys.push(Arc::clone(&planned.keyed))
+                keys.push(Arc::clone(&planned.keyed));
             }
             Some(_) => {}
             // Nobody knows what was in it.

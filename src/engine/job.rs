@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::event::{EventKind, Events};
 use super::files::FileSessions;
 use super::outcome::Failure;
+use super::private::Private;
 use super::solve_request::{Sessions, exporter, solve_request};
 use super::steps::Steps;
 use super::verify::{exported_digest, verify};
-use super::{cache, failure};
+use super::{cache, failure, stall};
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::solve::{Solve, SolveError, solve};
@@ -32,10 +33,14 @@ pub(super) struct Shared {
     pub(super) builder: Builder,
     pub(super) registry: Client,
     pub(super) auth: AuthService,
+    /// Secrets and agents, by container.
+    pub(super) private: BTreeMap<String, Private>,
     pub(super) files: FileSessions,
     pub(super) events: Events,
     pub(super) cache: CacheBackend,
     pub(super) output: ImageOutput,
+    /// The longest silence of the builder's own work, see [`stall`].
+    pub(super) stall: Duration,
     /// The manifest's folder: paths are shown relative to it.
     pub(super) root: PathBuf,
 }
@@ -208,13 +213,12 @@ async fn keep(
         return;
     };
     let container = &planned.container;
-    let put = match sessions.strayed() {
-        Some(path) => Err(format!("{path} is not what it was when the run began")),
-        None => {
-            let image = container.repository.tag(&tag);
-            let put = shared.registry.put_manifest(&image, manifest).await;
-            put.map(drop).map_err(|error| error.to_string())
-        }
+    let put = if let Some(path) = sessions.strayed() {
+        Err(format!("{path} is not what it was when the run began"))
+    } else {
+        let image = container.repository.tag(&tag);
+        let put = shared.registry.put_manifest(&image, manifest).await;
+        put.map(drop).map_err(|error| error.to_string())
     };
     if let Err(why) = put {
         let message = format!("the image is good and will be built again, as it has no key: {why}");
@@ -235,8 +239,9 @@ async fn push(
     for attempt in 1.. {
         let error = match follow(shared, request.clone(), steps, cancel).await {
             Ok(response) => return Ok(response),
-            Err(SolveError::Cancelled) => return Err(JobError::Cancelled),
-            Err(SolveError::Failed(error)) => error,
+            Err(Unsolved::Stalled(failure)) => return Err(JobError::Failed(failure)),
+            Err(Unsolved::Solve(SolveError::Cancelled)) => return Err(JobError::Cancelled),
+            Err(Unsolved::Solve(SolveError::Failed(error))) => error,
         };
         // Other builds use the same sessions: what went wrong there is this build's only if this build was reading.
         if steps.read_failed(error.vertex.as_deref())
@@ -262,21 +267,43 @@ async fn push(
     Err(JobError::Cancelled)
 }
 
+/// Why a solve gave no result.
+enum Unsolved {
+    Solve(SolveError),
+    /// It was given up: nothing had moved for too long.
+    Stalled(Box<Failure>),
+}
+
 /// Solves, telling every step as it happens.
 async fn follow(
     shared: &Shared,
     request: Solve,
     steps: &mut Steps,
     cancel: &CancellationToken,
-) -> Result<HashMap<String, String>, SolveError> {
+) -> Result<HashMap<String, String>, Unsolved> {
     let (sender, mut updates) = mpsc::channel(16);
+    let stop = cancel.child_token();
+    let mut stalled = None;
     let tell = async {
-        while let Some(update) = updates.recv().await {
-            for event in steps.fold(update) {
-                shared.events.send(event).await;
+        loop {
+            match tokio::time::timeout(shared.stall, updates.recv()).await {
+                Ok(Some(update)) => {
+                    for event in steps.fold(update) {
+                        shared.events.send(event).await;
+                    }
+                }
+                Ok(None) => break,
+                Err(_) if steps.runs_commands() => {}
+                Err(_) => {
+                    stalled.get_or_insert_with(|| Box::new(stall::failure(shared.stall, steps)));
+                    stop.cancel();
+                }
             }
         }
     };
-    let (response, ()) = tokio::join!(solve(&shared.builder, request, cancel, sender), tell);
-    response
+    let (response, ()) = tokio::join!(solve(&shared.builder, request, &stop, sender), tell);
+    match (response, stalled) {
+        (Err(SolveError::Cancelled), Some(failure)) => Err(Unsolved::Stalled(failure)),
+        (response, _) => response.map_err(Unsolved::Solve),
+    }
 }

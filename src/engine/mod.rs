@@ -11,8 +11,11 @@ mod files;
 mod job;
 mod log_lines;
 pub mod outcome;
+pub(crate) mod private;
+pub(crate) mod releasing;
 mod scheduler;
 mod solve_request;
+pub(crate) mod stall;
 pub(crate) mod steps;
 mod verify;
 

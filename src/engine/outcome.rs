@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::error::ErrorKind;
 use crate::reference::{Digest, Tag};
+use crate::release::converge::Verdict;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -86,16 +87,31 @@ pub(crate) struct ContainerOutcome {
 }
 
 /// What became of the channels.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Promotion {
     /// None was due: asked for, or by the rules of the channels.
     NotDue(String),
     /// The run was interrupted before it came to this.
     Interrupted,
-    /// Every channel stands on the whole set.
-    Done,
-    /// It was due, and these did not move, with the reason.
+    /// What became of each channel that was due; at least one.
+    Channels(Vec<(Tag, ChannelOutcome)>),
+    /// It was due, and this is why nothing was moved.
     Failed(Vec<String>),
+}
+
+/// What became of one channel.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ChannelOutcome {
+    Ended(Verdict),
+    /// Why it was not moved, what stands where, what to do.
+    Failed(Vec<String>),
+}
+
+impl ChannelOutcome {
+    /// It is where it should be.
+    pub(crate) fn is_good(&self) -> bool {
+        !matches!(self, Self::Failed(_) | Self::Ended(Verdict::Stayed { .. }))
+    }
 }
 
 #[derive(Debug)]
@@ -114,6 +130,11 @@ impl RunOutcome {
         if self.containers.values().any(|c| !c.status.is_good()) {
             return Some(ErrorKind::Build);
         }
-        matches!(self.promotion, Promotion::Failed(_)).then_some(ErrorKind::Promotion)
+        let missed = match &self.promotion {
+            Promotion::Failed(_) => true,
+            Promotion::Channels(channels) => channels.iter().any(|(_, ended)| !ended.is_good()),
+            Promotion::NotDue(_) | Promotion::Interrupted => false,
+        };
+        missed.then_some(ErrorKind::Promotion)
     }
 }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use super::files::{CONTEXT, FileSession, FileSessions, local_name};
 use super::job::Shared;
 use super::outcome::Failure;
+use super::private::Private;
 use crate::buildkit::session::{self, Services, Session};
 use crate::buildkit::solve::{Attributes, Solve};
 use crate::context::ContextError;
 use crate::key;
-use crate::manifest::model::{Container, Network};
+use crate::manifest::model::{BuildOptions, Container, Entitlement, Network};
 use crate::plan::{ImageOutput, PlannedContainer};
 use crate::profile;
 use crate::reference::ImageRef;
@@ -20,6 +21,7 @@ use crate::release::names;
 /// The sessions of one solve. They close when it is dropped.
 pub(super) struct Sessions {
     container: Session,
+    private: Private,
     files: Vec<(PathBuf, Arc<FileSession>)>,
 }
 
@@ -36,8 +38,14 @@ impl Sessions {
                 from.get(root).await.map_err(|status| lost(&status))?,
             ));
         }
-        let container = credentials(shared).await?;
-        Ok(Self { container, files })
+        let private = shared.private.get(&container.name).cloned();
+        let private = private.unwrap_or_default();
+        let container = for_container(&private, shared).await?;
+        Ok(Self {
+            container,
+            private,
+            files,
+        })
     }
 
     /// Gives a solve that is tried again a new session for its credentials: the builder keeps what it got in a session for
@@ -48,7 +56,7 @@ impl Sessions {
         request: &mut Solve,
         shared: &Shared,
     ) -> Result<(), Failure> {
-        self.container = credentials(shared).await?;
+        self.container = for_container(&self.private, shared).await?;
         request.session.clone_from(&self.container.id);
         Ok(())
     }
@@ -76,9 +84,10 @@ impl Sessions {
     }
 }
 
-/// A session that offers credentials.
-async fn credentials(shared: &Shared) -> Result<Session, Failure> {
-    let services = Services::auth(shared.auth.clone());
+/// A session that offers credentials, and what this container alone may see.
+async fn for_container(private: &Private, shared: &Shared) -> Result<Session, Failure> {
+    let Private { secrets, ssh } = private.clone();
+    let services = Services::container(shared.auth.clone(), secrets, ssh);
     let channel = shared.builder.channel.clone();
     session::open(channel, services)
         .await
@@ -103,6 +112,7 @@ pub(super) fn solve_request(
     Solve {
         session: sessions.container.id.clone(),
         frontend,
+        entitlements: entitlements(&planned.container),
         pins: planned
             .keyed
             .pins
@@ -136,23 +146,79 @@ pub(super) fn exporter(
     // A child takes a parent that is not pushed from the engine's own store.
     set("store", (output.load || !output.push).to_string());
     set("unpack", output.load.to_string());
+    if planned
+        .container
+        .args
+        .contains_key(profile::SOURCE_DATE_EPOCH)
+    {
+        // The files of its layers, too.
+        set("rewrite-timestamp", true.to_string());
+    }
     Some(attributes)
 }
 
-/// The attributes of the Dockerfile frontend that a container's sources and manifest decide, whatever run and session it is
-/// built in (BuildKit `frontend/dockerui/config.go`). A key is made from these: see [`crate::key::NOT_INPUTS`].
+/// What the builder is asked to allow.
+fn entitlements(container: &Container) -> Vec<String> {
+    let network = (container.network == Network::Host).then_some(Entitlement::NetworkHost);
+    let mut asked = container.options.entitlements.clone();
+    asked.extend(network);
+    asked
+        .into_iter()
+        .map(|entitlement| entitlement.name().to_owned())
+        .collect()
+}
+
+fn platforms(container: &Container) -> String {
+    let names: Vec<_> = container
+        .platforms
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    names.join(",")
+}
+
+/// Options as BuildKit's `frontend/dockerui/attr.go` reads them.
+fn options(options: &BuildOptions) -> Vec<(&'static str, String)> {
+    let pairs = |map: &BTreeMap<String, String>| {
+        let pairs: Vec<_> = map.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        (!pairs.is_empty()).then(|| pairs.join(","))
+    };
+    let stages = &options.no_cache_filter;
+    let attributes = [
+        ("add-hosts", pairs(&options.extra_hosts)),
+        ("shm-size", options.shm_size.map(|bytes| bytes.to_string())),
+        ("ulimit", pairs(&options.ulimits)),
+        // An empty list would mean all stages.
+        ("no-cache", (!stages.is_empty()).then(|| stages.join(","))),
+    ];
+    let given = attributes.into_iter();
+    given
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+}
+
+/// The attributes of the Dockerfile frontend that a container's sources and manifest decide, whatever run and session it
+/// is built in (BuildKit `frontend/dockerui/config.go`). A key is made from these: see [`crate::key::NOT_INPUTS`].
 pub(crate) fn attributes(planned: &PlannedContainer) -> Attributes {
     let container = &planned.container;
     let mut attributes = Attributes::new();
     let mut set = |name: String, value: String| attributes.insert(name, value);
     let file = container.dockerfile.file_name().unwrap_or_default();
     set("filename".into(), file.to_string_lossy().into_owned());
-    set("platform".into(), container.platform.to_string());
+    set("platform".into(), platforms(container));
     if let Some(target) = &container.target {
         set("target".into(), target.clone());
     }
-    if container.network == Network::None {
-        set("force-network-mode".into(), "none".into());
+    match container.network {
+        Network::Default => None,
+        Network::None => set("force-network-mode".into(), "none".into()),
+        Network::Host => set("force-network-mode".into(), "host".into()),
+    };
+    if profile::has_provenance(container.profile, &container.args) {
+        set("attest:provenance".into(), "mode=min".into());
+    }
+    for (name, value) in options(&container.options) {
+        set(name.into(), value);
     }
     for (name, value) in &container.args {
         set(format!("build-arg:{name}"), value.clone());
@@ -166,6 +232,9 @@ pub(crate) fn attributes(planned: &PlannedContainer) -> Attributes {
     }
     for (name, value) in &container.labels {
         set(format!("label:{name}"), value.clone());
+    }
+    for (name, image) in &container.image_contexts {
+        set(format!("context:{name}"), format!("docker-image://{image}"));
     }
     attributes
 }

@@ -140,6 +140,13 @@ impl Steps {
         })
     }
 
+    /// Commands of the Dockerfile run, which may be silent for as long as they like.
+    pub(super) fn runs_commands(&self) -> bool {
+        self.steps
+            .values()
+            .any(|step| step.state == State::Running && is_dockerfile_step(&step.name))
+    }
+
     /// The build failed while it read files of this side, or before any step.
     pub(super) fn read_failed(&self, digest: Option<&str>) -> bool {
         self.failed(digest)

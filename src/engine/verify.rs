@@ -4,13 +4,10 @@ use std::collections::HashMap;
 
 use super::job::Shared;
 use crate::plan::PlannedContainer;
-use crate::profile;
 use crate::reference::Digest;
 use crate::registry::RegistryError;
-use crate::registry::image::{ImageConfig, ImageManifest, NotAnImage, RawManifest};
-
-/// Largest image config that is read, in bytes: the history of 127 layers is far smaller.
-const MAX_CONFIG: usize = 4 << 20;
+use crate::registry::image::RawManifest;
+use crate::resolve::{Unfit, check};
 
 /// Why a pushed image is not taken for good.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +19,7 @@ pub(super) enum Unverified {
     #[error("it is not in the registry")]
     Missing,
     #[error(transparent)]
-    NotAnImage(#[from] NotAnImage),
-    #[error("{0}")]
-    Mismatch(String),
+    Unfit(#[from] Unfit),
 }
 
 /// The digest of the image that a solve has exported, if it has exported one.
@@ -44,32 +39,15 @@ pub(super) async fn verify(
     let container = &planned.container;
     let digest = exported_digest(response).ok_or(Unverified::NoDigest)?;
     let pushed = container.repository.tag(&planned.tag);
-    let raw = shared
-        .registry
-        .get_manifest(&pushed)
-        .await?
-        .ok_or(Unverified::Missing)?;
-    let manifest = ImageManifest::parse(&raw)?;
-    let config = shared
-        .registry
-        .get_blob(&container.repository, &manifest.config.digest, MAX_CONFIG)
-        .await?;
-    let config = ImageConfig::parse(&config)?;
-    profile::verify(
-        container.profile,
-        &container.platform,
+    let raw = shared.registry.get_manifest(&pushed).await?;
+    let raw = raw.ok_or(Unverified::Missing)?;
+    check(
+        container,
+        &container.repository,
         &digest,
-        &manifest,
-        &config,
+        &raw,
+        &shared.registry,
     )
-    .map_err(|found| {
-        Unverified::Mismatch(
-            found
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; "),
-        )
-    })?;
+    .await?;
     Ok(raw)
 }

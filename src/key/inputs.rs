@@ -39,7 +39,7 @@ impl Inputs {
             }
             match name.split_once(':') {
                 Some(("build-arg", arg)) => {
-                    self.set(format!("arg:{arg}"), sha256(value.as_bytes()))
+                    self.set(format!("arg:{arg}"), sha256(value.as_bytes()));
                 }
                 Some(("label", label)) => {
                     self.set(format!("label:{label}"), sha256(value.as_bytes()));
@@ -47,10 +47,6 @@ impl Inputs {
                 _ => self.set(format!("attribute:{name}"), value.clone()),
             }
         }
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.0.iter()
     }
 
     /// Lengths stand before texts: no two sets of inputs are the same bytes.

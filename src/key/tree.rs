@@ -60,6 +60,19 @@ impl Tree {
         self.seen.binary_search(&Seen::new(entry)).is_ok()
     }
 
+    /// Whether it held anything at this path.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        let path = path_hash(path);
+        let at = self.seen.partition_point(|seen| seen.path < path);
+        self.seen.get(at).is_some_and(|seen| seen.path == path)
+    }
+
+    /// Whether it held the folder that a path is in; the top is always held.
+    pub(crate) fn has_folder_of(&self, path: &str) -> bool {
+        path.rsplit_once('/')
+            .is_none_or(|(folder, _)| self.has(folder))
+    }
+
     /// The content that the file at this path had.
     pub(crate) fn id(&self, path: &str) -> Option<BlobId> {
         let path = path_hash(path);

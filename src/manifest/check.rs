@@ -136,10 +136,6 @@ impl Walk<'_> {
         let shown = &place.shown;
         for entry in TABLE.iter().filter(|e| e.place == place.schema) {
             let text = value.get_ref().as_str();
-            let several = value
-                .get_ref()
-                .as_array()
-                .is_some_and(|items| items.len() > 1);
             let (what, at) = match entry.when {
                 When::Given => (format!("`{shown}` is"), place.key.clone()),
                 When::Is(wanted) if text == Some(wanted) => {
@@ -148,7 +144,6 @@ impl Walk<'_> {
                 When::Has(part) if text.is_some_and(|t| t.contains(part)) => {
                     (format!("`{part}` in `{shown}` is"), value.span())
                 }
-                When::Several if several => (format!("several `{shown}` are"), value.span()),
                 _ => continue,
             };
             let diagnostic = Diagnostic::error(format!("{what} not built yet"))

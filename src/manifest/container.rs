@@ -11,12 +11,12 @@ use super::discover::Folder;
 use super::document::{Given, Said};
 use super::layer::Layer;
 use super::locate::Missing;
-use super::model::{Container, Network, Platform, Profile};
+use super::model::{BuildOptions, Container, Network, Platform, Profile};
 use super::project::Location;
 use super::registry::Naming;
-use super::{collisions, grammar, locate};
+use super::{collisions, grammar, locate, option_grammar};
 use crate::diagnostic::{Diagnostic, Span, nearest};
-use crate::reference::{Repository, Tag};
+use crate::reference::{ImageRef, Repository, Tag};
 
 /// A container before its files were looked for.
 pub(super) struct Draft<'a> {
@@ -39,7 +39,9 @@ impl Maker<'_> {
     /// The container, unless a file or a name of it is wrong.
     pub(super) fn container(&mut self, draft: &Draft<'_>) -> Option<Container> {
         let files = self.files(draft);
-        let contexts = self.contexts(&draft.layer);
+        let (contexts, image_contexts) = self.contexts(&draft.layer);
+        let options = self.options(&draft.layer);
+        let platforms = self.platforms(&draft.layer);
         let names = self.names(draft);
         let ((context, dockerfile), (repository, (cache_repository, cache_tag))) = (files?, names?);
         let layer = &draft.layer;
@@ -53,7 +55,6 @@ impl Maker<'_> {
         let mut needs = texts(&layer.needs);
         let mut seen = HashSet::new();
         needs.retain(|need| seen.insert(need.clone()));
-        let platforms = texts(&layer.platforms);
         Some(Container {
             name: draft.name.to_owned(),
             context,
@@ -61,20 +62,16 @@ impl Maker<'_> {
             target: text(&layer.target),
             args: layer.args.clone(),
             contexts,
+            image_contexts,
             labels: layer.labels.clone(),
             network: match text(&layer.network).as_deref() {
                 Some("none") => Network::None,
+                Some("host") => Network::Host,
                 _ => Network::Default,
             },
-            platform: platforms
-                .first()
-                .and_then(|p| grammar::parse_platform(p).ok())
-                .unwrap_or_else(default_platform),
-            profile: match text(&layer.profile).as_deref() {
-                Some("sagemaker") => Profile::Sagemaker,
-                Some("lambda") => Profile::Lambda,
-                _ => Profile::Docker,
-            },
+            options,
+            platforms,
+            profile: profile(layer),
             tags: texts(&layer.tags),
             needs,
             repository,
@@ -154,11 +151,53 @@ impl Maker<'_> {
         }
     }
 
-    fn contexts(&mut self, layer: &Layer) -> BTreeMap<String, PathBuf> {
-        let named = layer.contexts.iter();
-        named
-            .filter_map(|(name, said)| Some((name.clone(), self.folder(said)?)))
-            .collect()
+    /// Named contexts: the folders, and the images.
+    fn contexts(
+        &mut self,
+        layer: &Layer,
+    ) -> (BTreeMap<String, PathBuf>, BTreeMap<String, ImageRef>) {
+        let (mut folders, mut images) = (BTreeMap::new(), BTreeMap::new());
+        for (name, said) in &layer.contexts {
+            if let Some(image) = said.get_ref().strip_prefix(option_grammar::IMAGE) {
+                images.extend(image.parse().map(|image| (name.clone(), image)));
+            } else if let Some(folder) = self.folder(said) {
+                folders.insert(name.clone(), folder);
+            }
+        }
+        (folders, images)
+    }
+
+    fn options(&mut self, layer: &Layer) -> BuildOptions {
+        let mut found = Vec::new();
+        let (root, source) = (self.location.root, self.location.source);
+        let options = layer.options.make(root, source, &mut found);
+        for diagnostic in found {
+            self.error(diagnostic);
+        }
+        options
+    }
+
+    /// The platforms, each once.
+    fn platforms(&mut self, layer: &Layer) -> Vec<Platform> {
+        let mut platforms: Vec<Platform> = Vec::new();
+        for said in layer.platforms.iter().flat_map(Spanned::get_ref) {
+            let parsed = grammar::parse_platform(said.get_ref()).ok();
+            platforms.extend(parsed.filter(|platform| !platforms.contains(platform)));
+        }
+        if platforms.is_empty() {
+            platforms.push(default_platform());
+        }
+        if let (Some(why), true, Some(said)) = (
+            profile(layer).one_platform(),
+            platforms.len() > 1,
+            &layer.platforms,
+        ) {
+            let diagnostic = Diagnostic::error("several platforms need profile \"oci\"")
+                .at(self.at(said.span()), why)
+                .help("name one platform, or write `profile = \"oci\"`");
+            self.error(diagnostic);
+        }
+        platforms
     }
 
     fn no_context(&mut self, draft: &Draft<'_>) {
@@ -198,6 +237,16 @@ impl Maker<'_> {
                 None
             }
         }
+    }
+}
+
+fn profile(layer: &Layer) -> Profile {
+    let said = layer.profile.as_ref().map(|said| said.get_ref().as_str());
+    match said {
+        Some("sagemaker") => Profile::Sagemaker,
+        Some("lambda") => Profile::Lambda,
+        Some("oci") => Profile::Oci,
+        _ => Profile::Docker,
     }
 }
 

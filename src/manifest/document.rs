@@ -260,6 +260,18 @@ impl<'a> View<'a> {
         Some(Spanned::new(value.span(), items))
     }
 
+    /// A list of tables, each with its place; those that were reported are left out.
+    pub(super) fn tables(self, key: &str) -> Option<Vec<(Range<usize>, Self)>> {
+        let list = self.get(key).filter(|v| self.is_good(v))?;
+        let items = list.get_ref().as_array()?.iter();
+        let tables = items.filter(|item| item.get_ref().is_table() && self.is_good(item));
+        Some(
+            tables
+                .map(|item| (item.span(), Self::new(item, self.reported)))
+                .collect(),
+        )
+    }
+
     fn said(self, value: &Spanned<DeValue<'_>>) -> Option<Said<String>> {
         let text = value.get_ref().as_str().filter(|_| self.is_good(value))?;
         Some(Spanned::new(value.span(), text.to_owned()))

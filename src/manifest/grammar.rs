@@ -281,18 +281,6 @@ pub(super) fn label(text: &str) -> Verdict {
     variable_name(text)
 }
 
-/// A folder, or `docker-image://`.
-pub(super) fn named_context(text: &str) -> Verdict {
-    not_empty(text)?;
-    if text.contains("://") && !text.starts_with("docker-image://") {
-        return refuse(
-            "is neither a folder nor `docker-image://`",
-            "write a folder, relative to this file",
-        );
-    }
-    Ok(())
-}
-
 pub(super) fn duration_text(text: &str) -> Verdict {
     duration(text).map(drop)
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use toml::de::DeValue;
 
 use super::document::{Given, Said, View};
+use super::options::Options;
 
 /// The good values of one table.
 #[derive(Clone)]
@@ -19,6 +20,7 @@ pub(super) struct Layer {
     pub contexts: BTreeMap<String, Said<String>>,
     pub labels: BTreeMap<String, String>,
     pub network: Option<Said<String>>,
+    pub options: Options,
     pub platforms: Option<Said<Vec<Said<String>>>>,
     pub profile: Option<Said<String>>,
     pub tags: Option<Said<Vec<Said<String>>>>,
@@ -39,6 +41,7 @@ impl Layer {
             contexts: texts(view.table("contexts")),
             labels: scalars(view.table("labels")),
             network: view.text("network"),
+            options: Options::read(view),
             platforms: view.texts("platforms"),
             profile: view.text("profile"),
             tags: view.texts("tags"),
@@ -64,6 +67,7 @@ impl Layer {
             contexts: merged(&defaults.contexts, self.contexts),
             labels: merged(&defaults.labels, self.labels),
             network: self.network.or_else(|| defaults.network.clone()),
+            options: self.options.over(&defaults.options),
             platforms: self.platforms.or_else(|| defaults.platforms.clone()),
             profile: self.profile.or_else(|| defaults.profile.clone()),
             tags: self.tags.or_else(|| defaults.tags.clone()),

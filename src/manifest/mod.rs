@@ -4,7 +4,7 @@
 //! version has not built is refused by name (`not_built.rs`), never ignored.
 //!
 //! The way: `find` -> text -> `document` (syntax) -> `check` along `schema` and `not_built` -> `project` (merges
-//! `layer`s, `discover`s folders, `locate`s files, checks `needs` and `collisions`).
+//! `layer`s and their `options`, `discover`s folders, `locate`s files, checks `needs` and `collisions`).
 
 mod check;
 mod collisions;
@@ -18,6 +18,8 @@ mod locate;
 pub(crate) mod model;
 mod needs;
 mod not_built;
+mod option_grammar;
+mod options;
 pub(crate) mod pattern;
 mod project;
 mod registry;
@@ -69,6 +71,11 @@ pub(crate) fn load(path: &Path, shown_as: &str) -> Loaded {
 /// A platform as users write it; the error says why it is none, and what would be right.
 pub(crate) fn platform(text: &str) -> Result<model::Platform, (String, Option<String>)> {
     grammar::parse_platform(text).map_err(|refusal| (refusal.why, refusal.help))
+}
+
+/// A duration as users write it, such as `1h30m`; the error as [`platform`]'s.
+pub(crate) fn duration(text: &str) -> Result<std::time::Duration, (String, Option<String>)> {
+    grammar::duration(text).map_err(|refusal| (refusal.why, refusal.help))
 }
 
 /// The file, absolute, and its folder, absolute and canonical.

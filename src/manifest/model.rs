@@ -1,7 +1,7 @@
 //! `containers.toml` as plain data: valid, defaults applied, paths absolute, names resolved. What [`super::load`] makes
 //! and everybody else reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::diagnostic::Span;
-use crate::reference::{RegistryHost, Repository, Tag};
+use crate::reference::{ImageRef, RegistryHost, Repository, Tag};
 
 /// A container's name: its folder's, or the one the manifest gives. `[a-z0-9]` with `.`, `_`, `-` between.
 pub(crate) type ContainerName = String;
@@ -26,6 +26,8 @@ pub(crate) struct ProjectManifest {
     /// follows the default branch.
     pub channels: IndexMap<Tag, Branches>,
     pub cache: Cache,
+    /// Where release records live.
+    pub state: Repository,
     /// All containers by name, in the manifest's order, discovered ones after the written ones, sorted by name.
     pub containers: IndexMap<ContainerName, Container>,
 }
@@ -43,6 +45,9 @@ impl ProjectManifest {
     pub(crate) fn locate(&mut self, host: &RegistryHost, plain_http: bool) {
         let stand_in = std::mem::replace(&mut self.registry.host, host.clone());
         self.registry.plain_http = plain_http;
+        if self.state.host == stand_in {
+            self.state.host = host.clone();
+        }
         for container in self.containers.values_mut() {
             for repository in [&mut container.repository, &mut container.cache_repository] {
                 if repository.host == stand_in {
@@ -112,11 +117,16 @@ pub(crate) struct Container {
     pub dockerfile: PathBuf,
     pub target: Option<String>,
     pub args: BTreeMap<String, String>,
-    /// Named contexts: folders, absolute.
+    /// Named contexts that are folders, absolute.
     pub contexts: BTreeMap<String, PathBuf>,
+    /// Named contexts that are images.
+    pub image_contexts: BTreeMap<String, ImageRef>,
     pub labels: BTreeMap<String, String>,
     pub network: Network,
-    pub platform: Platform,
+    /// What else its build is given.
+    pub options: BuildOptions,
+    /// At least one; several make an image index, which not every profile has.
+    pub platforms: Vec<Platform>,
     pub profile: Profile,
     /// Immutable tags to add beside the release's, with their `{variables}`.
     pub tags: Vec<String>,
@@ -161,6 +171,73 @@ impl std::fmt::Display for Platform {
 pub(crate) enum Network {
     Default,
     None,
+    /// The builder's own.
+    Host,
+}
+
+/// What a build is given beside its files and arguments.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BuildOptions {
+    pub secrets: Vec<SecretSource>,
+    pub ssh: Vec<SshAgent>,
+    /// Lines of `/etc/hosts`: name to address.
+    pub extra_hosts: BTreeMap<String, String>,
+    /// Bytes of `/dev/shm`.
+    pub shm_size: Option<u64>,
+    /// Name to `soft[:hard]`.
+    pub ulimits: BTreeMap<String, String>,
+    /// Stages that are built anew every time.
+    pub no_cache_filter: Vec<String>,
+    /// What the Dockerfile's own `RUN --network=host` and `--security=insecure` need.
+    pub entitlements: BTreeSet<Entitlement>,
+}
+
+/// A secret: where its value is read when a build asks for it. The value is no part of the manifest.
+#[derive(Debug, Clone)]
+pub(crate) struct SecretSource {
+    pub id: String,
+    pub from: SecretFrom,
+    pub span: Span,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SecretFrom {
+    /// A variable of skiff's environment.
+    Env(String),
+    /// A file, absolute.
+    File(PathBuf),
+}
+
+/// An agent that a build may have sign for it.
+#[derive(Debug, Clone)]
+pub(crate) struct SshAgent {
+    pub id: String,
+    /// Absolute; `None`: the one of `SSH_AUTH_SOCK`.
+    pub socket: Option<PathBuf>,
+    pub span: Span,
+}
+
+/// What a builder grants only to those who ask for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Entitlement {
+    NetworkHost,
+    SecurityInsecure,
+}
+
+impl Entitlement {
+    /// BuildKit's names (`util/entitlements`).
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::NetworkHost => "network.host",
+            Self::SecurityInsecure => "security.insecure",
+        }
+    }
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        [Self::NetworkHost, Self::SecurityInsecure]
+            .into_iter()
+            .find(|known| known.name() == name)
+    }
 }
 
 /// For whom the image is: decides media types, compression and attestations (see `crate::profile`).
@@ -170,4 +247,17 @@ pub(crate) enum Profile {
     Docker,
     Sagemaker,
     Lambda,
+    Oci,
+}
+
+impl Profile {
+    /// Why images of this profile have one platform; `None` where they may have several.
+    pub(crate) fn one_platform(self) -> Option<&'static str> {
+        match self {
+            Self::Docker => Some("profile \"docker\" is one Docker v2 manifest"),
+            Self::Sagemaker => Some("SageMaker runs no image index"),
+            Self::Lambda => Some("Lambda runs no image index"),
+            Self::Oci => None,
+        }
+    }
 }

@@ -19,8 +19,6 @@ pub(super) enum When {
     Is(&'static str),
     /// Values with this in them.
     Has(&'static str),
-    /// Lists of two and more.
-    Several,
 }
 
 const fn no(place: &'static str, when: When, instead: &'static str) -> NotBuilt {
@@ -31,14 +29,13 @@ const fn no(place: &'static str, when: When, instead: &'static str) -> NotBuilt 
     }
 }
 
-use When::{Given, Has, Is, Several};
+use When::{Given, Has, Is};
 
 const LEAVE_OUT: &str = "leave it out";
 const NAME_BRANCHES: &str = "write the names of the branches, one by one";
 
 pub(super) const TABLE: &[NotBuilt] = &[
     no("registry.untrusted", Given, LEAVE_OUT),
-    no("release.state", Given, LEAVE_OUT),
     no("channels.*[]", Has("*"), NAME_BRANCHES),
     no("channels.*[]", Has("?"), NAME_BRANCHES),
     no("channels.*[]", Has("["), NAME_BRANCHES),
@@ -59,24 +56,6 @@ pub(super) const TABLE: &[NotBuilt] = &[
         "use \"off\", or leave it out",
     ),
     no("mirrors", Given, LEAVE_OUT),
-    no(
-        "container.contexts.*",
-        Has("docker-image://"),
-        "use a folder",
-    ),
-    no("container.secrets", Given, LEAVE_OUT),
-    no("container.ssh", Given, LEAVE_OUT),
-    no(
-        "container.network",
-        Is("host"),
-        "use \"default\" or \"none\"",
-    ),
-    no("container.platforms", Several, "name one platform"),
-    no(
-        "container.profile",
-        Is("oci"),
-        "use \"docker\", \"sagemaker\" or \"lambda\"",
-    ),
     no(
         "container.tags[]",
         Has("{version}"),

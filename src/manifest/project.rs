@@ -103,6 +103,7 @@ impl Project<'_> {
             registry: naming.registry,
             channels: branches(view),
             cache: cache(view),
+            state,
             containers,
         })
     }

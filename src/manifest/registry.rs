@@ -17,6 +17,8 @@ pub(super) struct Naming {
     pattern: String,
     pub repository_span: Option<Span>,
     pub cache_ref: Option<Said<String>>,
+    /// `release.state`.
+    state: Option<Said<String>>,
 }
 
 impl Naming {
@@ -32,9 +34,13 @@ impl Naming {
         Repository::new(self.registry.host.clone(), &path).map_err(|e| e.to_string())
     }
 
-    /// Where release records live: the literal beginning of the pattern and `skiff`; without a variable, `skiff` beside
-    /// the repository.
+    /// Where release records live: what `release.state` says, else the literal beginning of the pattern and `skiff`;
+    /// without a variable, `skiff` beside the repository.
     fn state(&self) -> Result<Repository, String> {
+        if let Some(said) = &self.state {
+            return Repository::new(self.registry.host.clone(), said.get_ref())
+                .map_err(|e| e.to_string());
+        }
         let pattern = self.pattern.as_str();
         let prefix = match pattern.find('{') {
             Some(at) => &pattern[..at],
@@ -80,13 +86,18 @@ pub(super) fn read(
             .map(|said| Span::new(source, said.span())),
         pattern: repository.map_or_else(|| "{name}".to_owned(), Spanned::into_inner),
         cache_ref: view.table("cache").text("ref"),
+        state: view.table("release").text("state"),
     };
     match naming.state() {
         Ok(state) => (Some((naming, state)), diagnostics),
         Err(why) => {
             let diagnostic =
                 Diagnostic::error("no registry accepts the release records' repository");
-            diagnostics.push(match &naming.repository_span {
+            let written = naming
+                .state
+                .as_ref()
+                .map(|said| Span::new(source, said.span()));
+            diagnostics.push(match written.as_ref().or(naming.repository_span.as_ref()) {
                 Some(place) => diagnostic.at(place.clone(), why),
                 None => diagnostic.note(why),
             });

@@ -4,6 +4,7 @@
 //! is its dotted path, with `*` for a name that the user chose; `[defaults]` and `[containers.*]` share `container`.
 
 use super::grammar::{self, Refusal};
+use super::option_grammar as option;
 
 /// What a value may be.
 pub(super) enum Kind {
@@ -106,12 +107,29 @@ const CONTAINER: &[Key] = &[
     key("args", Kind::Map(grammar::variable_name, &Kind::Scalar)),
     key(
         "contexts",
-        Kind::Map(grammar::variable_name, &Kind::Text(grammar::named_context)),
+        Kind::Map(grammar::variable_name, &Kind::Text(option::named_context)),
     ),
     key("secrets", Kind::List(&Kind::Table("secret", SECRET))),
-    key("ssh", TEXTS),
+    key("ssh", Kind::List(&Kind::Text(option::ssh_agent))),
     key("labels", Kind::Map(grammar::label, &Kind::Scalar)),
     key("network", Kind::OneOf(&["default", "none", "host"])),
+    key(
+        "extra_hosts",
+        Kind::Map(option::host_name, &Kind::Text(option::ip_address)),
+    ),
+    key("shm_size", Kind::Text(option::byte_size)),
+    key(
+        "ulimits",
+        Kind::Map(option::ulimit_name, &Kind::Text(option::ulimit)),
+    ),
+    key(
+        "no_cache_filter",
+        Kind::List(&Kind::Text(option::stage_name)),
+    ),
+    key(
+        "entitlements",
+        Kind::List(&Kind::OneOf(&["network.host", "security.insecure"])),
+    ),
     key("platforms", Kind::Filled(&Kind::Text(grammar::platform))),
     key(
         "profile",
@@ -128,4 +146,8 @@ const CONTAINER: &[Key] = &[
     key("timeout", Kind::Text(grammar::duration_text)),
 ];
 
-const SECRET: &[Key] = &[key("id", TEXT), key("env", TEXT), key("file", TEXT)];
+const SECRET: &[Key] = &[
+    key("id", Kind::Text(option::secret_id)),
+    key("env", Kind::Text(grammar::variable_name)),
+    key("file", TEXT),
+];

@@ -17,7 +17,7 @@ use crate::reference::{Digest, ImageRef, Repository};
 
 /// A client for all registries of a run. Clones share connections, tokens and limits.
 #[derive(Clone)]
-pub(crate) struct Client(Arc<Transport>);
+pub(crate) struct Client(pub(super) Arc<Transport>);
 
 impl Client {
     /// Registries accept manifests up to 4 MiB or a little more; nobody's is near this.
@@ -138,6 +138,7 @@ impl Client {
             method: Method::GET,
             repository,
             path: format!("blobs/{digest}"),
+            location: None,
             accept: None,
             body: None,
             limit,
@@ -159,6 +160,7 @@ fn manifest_request(method: Method, image: &ImageRef, operation: String) -> Requ
         method,
         repository: &image.repository,
         path: format!("manifests/{reference}"),
+        location: None,
         accept: Some(media_type::ACCEPT_MANIFESTS),
         body: None,
         limit: Client::MANIFEST,

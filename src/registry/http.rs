@@ -2,7 +2,8 @@
 //! may weigh. Everything above deals in bytes and [`RegistryError`]s.
 //!
 //! What must stay true: an `Authorization` header goes to the host it was made for and nowhere else; no answer is read
-//! without a bound; a request that is retried is one that may be repeated (HEAD, GET, and PUT of content by its digest).
+//! without a bound; a request that is retried is one that may be repeated (HEAD, GET, PUT of content by its digest, and
+//! POST that opens an upload).
 //!
 //! Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, as reqwest reads them; never for
 //! loopback hosts, as in Go's tools.
@@ -78,6 +79,8 @@ pub(super) struct Request<'a> {
     pub repository: &'a Repository,
     /// Such as `manifests/latest`.
     pub path: String,
+    /// Where the registry said to go instead of `path`; on the same host.
+    pub location: Option<Url>,
     pub accept: Option<&'static str>,
     /// The body with its media type.
     pub body: Option<(Bytes, &'a str)>,
@@ -124,7 +127,8 @@ impl Transport {
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response, RegistryError> {
         let host = self.host(&request.repository.host)?;
         let url = host.url(request)?;
-        retry(self.options.retry, || async {
+        // Boxed: callers nest deep enough to exceed what the compiler follows.
+        Box::pin(retry(self.options.retry, || async {
             self.attempt(&host, request, &url).await.map_err(|error| {
                 tracing::debug!(%error, retriable = error.is_retriable(), "registry request failed");
                 if !error.is_retriable() {
@@ -136,7 +140,7 @@ impl Transport {
                 };
                 Failure::Transient { error, after }
             })
-        })
+        }))
         .await
     }
 
@@ -147,8 +151,9 @@ impl Transport {
         request: &Request<'_>,
         url: &Url,
     ) -> Result<Response, RegistryError> {
-        let writes = request.method == Method::PUT;
-        if let Some(pace) = host.manifests.as_ref().filter(|_| writes) {
+        let writes = request.method == Method::PUT || request.method == Method::POST;
+        let manifest = writes && request.path.starts_with("manifests/");
+        if let Some(pace) = host.manifests.as_ref().filter(|_| manifest) {
             pace.pass().await;
         }
         let _slot = host.slots.acquire().await;
@@ -268,6 +273,9 @@ fn client(host: &RegistryHost, limits: Limits) -> reqwest::Result<reqwest::Clien
 
 impl Host {
     fn url(&self, request: &Request<'_>) -> Result<Url, RegistryError> {
+        if let Some(location) = &request.location {
+            return Ok(location.clone());
+        }
         let Request {
             repository, path, ..
         } = request;
@@ -367,6 +375,7 @@ mod tests {
             method: Method::GET,
             repository: &repository,
             path: "manifests/v1".into(),
+            location: None,
             accept: None,
             body: None,
             limit: 0,

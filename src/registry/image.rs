@@ -78,6 +78,75 @@ impl ImageManifest {
     }
 }
 
+/// A list of images for several platforms, and of what is attested of them (OCI image spec, image-index).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ImageIndex {
+    pub media_type: String,
+    pub digest: Digest,
+    pub entries: Vec<IndexEntry>,
+}
+
+/// One manifest of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IndexEntry {
+    pub digest: Digest,
+    pub platform: Option<Platform>,
+    /// The image that it attests something of, instead of being one (BuildKit, `docs/attestations/attestation-storage.md`).
+    pub attests: Option<Digest>,
+}
+
+impl ImageIndex {
+    pub(crate) fn parse(raw: &RawManifest) -> Result<Self, NotAnImage> {
+        #[derive(Deserialize)]
+        struct File {
+            manifests: Vec<Entry>,
+        }
+        #[derive(Deserialize)]
+        struct Entry {
+            digest: Digest,
+            platform: Option<FilePlatform>,
+            #[serde(default)]
+            annotations: BTreeMap<String, String>,
+        }
+        #[derive(Deserialize)]
+        struct FilePlatform {
+            os: String,
+            architecture: String,
+            variant: Option<String>,
+        }
+        let body = media_type::of_manifest(&raw.bytes).unwrap_or_else(|| raw.media_type.clone());
+        if body != raw.media_type {
+            return Err(NotAnImage::Ambiguous {
+                header: raw.media_type.clone(),
+                body,
+            });
+        }
+        let file: File = serde_json::from_slice(&raw.bytes).map_err(NotAnImage::Manifest)?;
+        let entry = |entry: Entry| IndexEntry {
+            digest: entry.digest,
+            platform: entry.platform.map(|platform| Platform {
+                os: platform.os,
+                architecture: platform.architecture,
+                variant: platform.variant.filter(|variant| !variant.is_empty()),
+            }),
+            attests: entry
+                .annotations
+                .get("vnd.docker.reference.digest")
+                .and_then(|digest| Digest::new(digest).ok()),
+        };
+        Ok(Self {
+            media_type: raw.media_type.clone(),
+            digest: raw.digest.clone(),
+            entries: file.manifests.into_iter().map(entry).collect(),
+        })
+    }
+
+    /// Those that are images.
+    pub(crate) fn images(&self) -> impl Iterator<Item = &IndexEntry> {
+        self.entries.iter().filter(|entry| entry.attests.is_none())
+    }
+}
+
 /// An image's config: for what machine it is, and its labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImageConfig {
@@ -152,6 +221,30 @@ mod tests {
         let manifest = ImageManifest::parse(&raw(media_type::DOCKER_MANIFEST, &body())).unwrap();
         assert_eq!(manifest.media_type, media_type::DOCKER_MANIFEST);
         assert_eq!((manifest.config.size, manifest.layers[0].size), (7, 9));
+    }
+
+    #[test]
+    fn an_index_has_images_and_what_is_attested_of_them() {
+        let (image, other) = (Digest::of(b"image"), Digest::of(b"attestation"));
+        let body = serde_json::json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_INDEX,
+            "manifests": [
+                {"mediaType": media_type::OCI_MANIFEST, "digest": image, "size": 7,
+                    "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}},
+                {"mediaType": media_type::OCI_MANIFEST, "digest": other, "size": 7,
+                    "platform": {"os": "unknown", "architecture": "unknown"},
+                    "annotations": {"vnd.docker.reference.digest": image,
+                        "vnd.docker.reference.type": "attestation-manifest"}},
+            ],
+        });
+        let index = ImageIndex::parse(&raw(media_type::OCI_INDEX, &body)).unwrap();
+        let images: Vec<_> = index.images().collect();
+        assert_eq!(images.len(), 1);
+        assert_eq!(
+            images[0].platform.as_ref().unwrap().to_string(),
+            "linux/arm64/v8"
+        );
+        assert_eq!(index.entries[1].attests.as_ref(), Some(&images[0].digest));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! `CODEBUILD_SOURCE_VERSION` = `pr/N` for a pull request).
 
 use super::channel::Sources;
+use super::publish::Circumstances;
 use crate::environment::Environment;
 
 /// Fills in branch and pull request.
@@ -60,6 +61,35 @@ fn codebuild(sources: &mut Sources, environment: &Environment) {
         .or_else(|| version.strip_prefix("refs/heads/"))
     {
         sources.branch = Some(branch.to_owned());
+    }
+}
+
+/// Who does it, and where to read more (GitHub: `GITHUB_ACTOR`, `GITHUB_RUN_ID`; CodeBuild: `CODEBUILD_INITIATOR`,
+/// `CODEBUILD_BUILD_URL`); without a CI, the user.
+pub(crate) fn circumstances(sources: &Sources, environment: &Environment) -> Circumstances {
+    let get = |name| environment.get(name).map(str::to_owned);
+    let (actor, ci_url) = if environment.get("GITHUB_ACTIONS") == Some("true") {
+        let url = || {
+            let (server, repository) = (get("GITHUB_SERVER_URL")?, get("GITHUB_REPOSITORY")?);
+            Some(format!(
+                "{server}/{repository}/actions/runs/{}",
+                get("GITHUB_RUN_ID")?
+            ))
+        };
+        (get("GITHUB_ACTOR"), url())
+    } else if environment.get("CODEBUILD_BUILD_ID").is_some() {
+        (get("CODEBUILD_INITIATOR"), get("CODEBUILD_BUILD_URL"))
+    } else {
+        (get("USER").or_else(|| get("LOGNAME")), None)
+    };
+    Circumstances {
+        commit: sources.commit.clone(),
+        dirty: !sources.uncommitted.is_empty(),
+        branch: sources.branch.clone(),
+        actor,
+        ci_url,
+        reason: None,
+        pull_request: sources.pull_request.is_some(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::diagnostic::Diagnostic;
 use crate::error::Error;
 use crate::plan::{Plan, PlannedContainer, Work};
 use crate::reference::{Repository, Tag};
-use crate::registry::image::{ImageConfig, ImageManifest};
+use crate::registry::image::{ImageConfig, ImageIndex, ImageManifest};
 use crate::registry::{Client, RegistryError};
 
 /// Label with the commit that an image was built from (OCI image spec, annotations).
@@ -89,9 +89,19 @@ async fn revision(
     tag: &Tag,
     registry: &Client,
 ) -> Result<Option<String>, RegistryError> {
-    let Some(raw) = registry.get_manifest(&repository.tag(tag)).await? else {
+    let Some(mut raw) = registry.get_manifest(&repository.tag(tag)).await? else {
         return Ok(None);
     };
+    // The images of an index are of one build.
+    if let Ok(index) = ImageIndex::parse(&raw)
+        && let Some(entry) = index.images().next()
+    {
+        let image = repository.digest(&entry.digest);
+        let Some(first) = registry.get_manifest(&image).await? else {
+            return Ok(None);
+        };
+        raw = first;
+    }
     let Ok(manifest) = ImageManifest::parse(&raw) else {
         return Ok(None);
     };

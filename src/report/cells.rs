@@ -25,6 +25,21 @@ pub(super) fn clean(text: &str) -> String {
     clean
 }
 
+/// A name on one line: what [`clean`] would take out is written as an escape.
+pub(super) fn escaped(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len());
+    for c in name.chars() {
+        let mut buffer = [0; 4];
+        let text = c.encode_utf8(&mut buffer);
+        if clean(text) == *text {
+            escaped.push(c);
+        } else {
+            escaped.extend(c.escape_default());
+        }
+    }
+    escaped
+}
+
 /// Cells that clean text takes.
 pub(super) fn width(text: &str) -> usize {
     text.chars().map(cells).sum()

@@ -2,6 +2,7 @@
 
 mod cells;
 pub(crate) mod failure;
+pub(crate) mod inputs;
 mod live;
 pub(crate) mod metadata;
 pub(crate) mod output;

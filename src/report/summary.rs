@@ -1,8 +1,11 @@
 //! The end of a run: a table of what stands where, and what to do next.
 
 use super::output::{seconds, table, table_within};
-use crate::engine::outcome::{ContainerStatus, Promotion, RunOutcome};
+use crate::engine::outcome::{ChannelOutcome, ContainerStatus, Promotion, RunOutcome};
 use crate::plan::Plan;
+use crate::reference::Tag;
+use crate::release::converge::Verdict;
+use crate::release::standing::Relation;
 
 /// The table, one row a container. On a terminal of so many columns it loses tags rather than its shape.
 pub(crate) fn rows(outcome: &RunOutcome, columns: Option<usize>) -> String {
@@ -91,23 +94,93 @@ fn ending(outcome: &RunOutcome, plan: &Plan) -> String {
                 "failed in {took}: {built} of {all} built and pushed as {release}, no channel moved; {RETRY}"
             )
         }
-        Promotion::Done => {
-            let channels = plan
-                .channels
-                .moves
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>();
-            let channels = channels.join(", ");
-            format!("done in {took}: {made}, release {release}, {channels} moved for the whole set")
-        }
         Promotion::NotDue(reason) => {
             format!("done in {took}: {made}, release {release}; {reason}")
         }
-        Promotion::Failed(tags) => format!(
+        Promotion::Failed(reasons) => format!(
             "built and pushed as {release} in {took}, but not every tag could be set:\n  {}\n\
-             the images are complete; {RETRY}",
-            tags.join("\n  ")
+             the images are complete, no channel moved; {RETRY}",
+            reasons.join("\n  ")
         ),
+        Promotion::Channels(channels) => {
+            let good = channels.iter().all(|(_, ended)| ended.is_good());
+            let lines = channels
+                .iter()
+                .map(|(channel, ended)| channel_line(channel, ended, release));
+            let lines: Vec<String> = lines.collect();
+            if good {
+                format!(
+                    "done in {took}: {made}, release {release}; {}",
+                    lines.join("; ")
+                )
+            } else {
+                format!(
+                    "built and pushed as {release} in {took}, but not promoted as was due:\n  {}\n\
+                     the images are complete and recorded; {RETRY}",
+                    lines.join("\n  ")
+                )
+            }
+        }
     }
+}
+
+/// What became of one channel, with the next command where there is one.
+pub(crate) fn channel_line(channel: &Tag, ended: &ChannelOutcome, release: &Tag) -> String {
+    match ended {
+        ChannelOutcome::Ended(verdict) => verdict_line(channel, verdict, release),
+        ChannelOutcome::Failed(reasons) => {
+            format!("{channel} did not move: {}", reasons.join("; "))
+        }
+    }
+}
+
+fn verdict_line(channel: &Tag, verdict: &Verdict, release: &Tag) -> String {
+    match verdict {
+        Verdict::Moved => format!("{channel} moved for the whole set"),
+        Verdict::Unchanged => format!("{channel} stands on this commit already"),
+        Verdict::Superseded { by, commit } => {
+            let of = commit.as_ref().map_or(String::new(), |commit| {
+                format!(" of commit {}", short(commit))
+            });
+            format!("{channel} stays on release {by}{of}, which is newer")
+        }
+        Verdict::Held {
+            release: at,
+            reason,
+        } => {
+            let at = at.as_ref().map_or("where it is", Tag::as_str);
+            let why = reason
+                .as_ref()
+                .map_or(String::new(), |why| format!(" ({why})"));
+            format!(
+                "{channel} is held at {at}{why} and did not move; `skiff promote {release} --channel {channel}` ends the hold"
+            )
+        }
+        Verdict::Stayed {
+            container,
+            stands,
+            relation,
+        } => {
+            let on = format!(
+                "{container} stands on release {} of commit {}",
+                stands.release,
+                stands.commit.as_deref().map_or("unknown", short)
+            );
+            match relation {
+                Relation::Diverged => format!(
+                    "{channel} stays: {on}, which is on another line of history; merge or rebase, or --force-promote"
+                ),
+                Relation::Unknown => format!(
+                    "{channel} stays: {on}, and git has not the history to tell which is newer; fetch it \
+                     (`git fetch --unshallow`; in CI: the full depth), or --force-promote"
+                ),
+                _ => format!("{channel} stays: it was moved by hand meanwhile, and {on}"),
+            }
+        }
+    }
+}
+
+/// A commit for people.
+fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
 }

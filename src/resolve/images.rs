@@ -7,8 +7,8 @@ use futures_util::stream;
 use serde::Deserialize;
 
 use crate::manifest::model::Platform;
-use crate::reference::{Digest, ImageRef};
-use crate::registry::image::{ImageConfig, ImageManifest, NotAnImage, RawManifest};
+use crate::reference::{Digest, ImageRef, Repository};
+use crate::registry::image::{ImageConfig, ImageIndex, ImageManifest, NotAnImage, RawManifest};
 use crate::registry::{Client, RegistryError, media_type};
 
 /// Largest image config that is read, in bytes.
@@ -52,36 +52,45 @@ pub(super) enum Unread {
     Platform(Platform),
 }
 
-/// An image with its config.
-pub(super) struct Image {
-    pub raw: RawManifest,
-    pub manifest: ImageManifest,
-    pub config: ImageConfig,
-}
-
-/// Reads an image that is no list; `None`: there is none.
-pub(super) async fn read(image: &ImageRef, registry: &Client) -> Result<Option<Image>, Unread> {
-    match registry.get_manifest(image).await? {
-        Some(raw) => Ok(Some(with_config(raw, image, registry).await?)),
+/// The config of an image, of the first one in a list; `None`: there is none.
+pub(super) async fn first(
+    image: &ImageRef,
+    registry: &Client,
+) -> Result<Option<ImageConfig>, Unread> {
+    let Some(raw) = registry.get_manifest(image).await? else {
+        return Ok(None);
+    };
+    if !media_type::is_index(&raw.media_type) {
+        return config(&raw, &image.repository, registry).await.map(Some);
+    }
+    let index = ImageIndex::parse(&raw)?;
+    let entry = index.images().next();
+    match entry {
+        Some(entry) => one(&image.repository, &entry.digest, registry).await,
         None => Ok(None),
     }
 }
 
-async fn with_config(
-    raw: RawManifest,
-    image: &ImageRef,
+async fn one(
+    repository: &Repository,
+    digest: &Digest,
     registry: &Client,
-) -> Result<Image, Unread> {
-    let manifest = ImageManifest::parse(&raw)?;
-    let config = registry
-        .get_blob(&image.repository, &manifest.config.digest, MAX_CONFIG)
-        .await?;
-    let config = ImageConfig::parse(&config)?;
-    Ok(Image {
-        raw,
-        manifest,
-        config,
-    })
+) -> Result<Option<ImageConfig>, Unread> {
+    match registry.get_manifest(&repository.digest(digest)).await? {
+        Some(raw) => config(&raw, repository, registry).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn config(
+    raw: &RawManifest,
+    repository: &Repository,
+    registry: &Client,
+) -> Result<ImageConfig, Unread> {
+    let manifest = ImageManifest::parse(raw)?;
+    let digest = &manifest.config.digest;
+    let config = registry.get_blob(repository, digest, MAX_CONFIG).await?;
+    Ok(ImageConfig::parse(&config)?)
 }
 
 /// The config of a base image for a platform.
@@ -99,12 +108,10 @@ pub(super) async fn base_config(
         return Ok(None);
     };
     if !media_type::is_index(&raw.media_type) {
-        let image = with_config(raw, &repository.digest(digest), registry).await?;
-        return Ok(Some(image.config));
+        return config(&raw, &repository, registry).await.map(Some);
     }
     let digest = of_platform(&raw, platform).ok_or_else(|| Unread::Platform(platform.clone()))?;
-    let image = read(&repository.digest(&digest), registry).await?;
-    Ok(image.map(|image| image.config))
+    one(&repository, &digest, registry).await
 }
 
 /// The image of a list that is for this platform.

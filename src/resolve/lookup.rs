@@ -1,9 +1,9 @@
 //! Whether the registry has an image with a key, and what the published one was made from.
 
+use super::check::{Unfit, check};
 use super::images::{self, Unread};
 use crate::key::{self, Inputs, Key};
 use crate::manifest::model::{Container, ProjectManifest};
-use crate::profile;
 use crate::reference::Repository;
 use crate::registry::Client;
 use crate::registry::image::RawManifest;
@@ -34,33 +34,40 @@ pub(super) async fn key(
     let Some(tag) = key.tag() else {
         return Lookup::Missing;
     };
-    let image = match super::in_time(images::read(&repository.tag(&tag), registry)).await {
-        Ok(Some(image)) => image,
+    let found = super::in_time(async {
+        let Some(raw) = registry.get_manifest(&repository.tag(&tag)).await? else {
+            return Ok(None);
+        };
+        match check(container, repository, &raw.digest, &raw, registry).await {
+            Err(Unfit::Unread(error)) if Unfit::is_unknown_of(&error) => Err(error),
+            checked => Ok(Some((raw, checked))),
+        }
+    });
+    let (manifest, configs) = match found.await {
+        Ok(Some((raw, Ok(configs)))) => (raw, configs),
+        Ok(Some((_, Err(unfit)))) => return Lookup::Distrusted(unfit.to_string()),
         Ok(None) => return Lookup::Missing,
         Err(why) => return Lookup::Failed(why),
     };
-    let label = |name| image.config.labels.get(name).map(String::as_str);
-    if label(key::KEY) != Some(key.as_str()) {
+    let all = |name, value: &str| {
+        let labels = configs.iter().map(|config| config.labels.get(name));
+        labels.clone().count() > 0
+            && labels
+                .into_iter()
+                .all(|label| label.is_some_and(|l| l == value))
+    };
+    if !all(key::KEY, key.as_str()) {
         return Lookup::Distrusted("it says that it has another key".into());
     }
-    if label(names::REPOSITORY) != Some(repository.to_string().as_str()) {
+    if !all(names::REPOSITORY, &repository.to_string()) {
         return Lookup::Distrusted("it says that it was built for another repository".into());
     }
-    let checked = profile::verify(
-        container.profile,
-        &container.platform,
-        &image.manifest.digest,
-        &image.manifest,
-        &image.config,
-    );
-    if let Err(found) = checked {
-        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
-        return Lookup::Distrusted(found.join("; "));
-    }
-    let generation = label(key::GENERATION).filter(|g| !g.is_empty());
+    let generation = configs
+        .first()
+        .and_then(|config| config.labels.get(key::GENERATION));
     Lookup::Found {
-        generation: generation.map(str::to_owned),
-        manifest: image.raw,
+        generation: generation.filter(|g| !g.is_empty()).cloned(),
+        manifest,
     }
 }
 
@@ -82,15 +89,15 @@ pub(super) async fn published(
         return Ok(None);
     };
     let found = super::in_time(async {
-        match images::read(&repository.tag(channel), registry).await {
+        match images::first(&repository.tag(channel), registry).await {
             Err(Unread::NotAnImage(_)) => Ok(None),
             found => found,
         }
     });
-    let Some(image) = found.await? else {
+    let Some(config) = found.await? else {
         return Ok(None);
     };
-    let label = |name: &str| image.config.labels.get(name).cloned();
+    let label = |name: &str| config.labels.get(name).cloned();
     if label(names::REPOSITORY) != Some(repository.to_string()) {
         return Ok(None);
     }

@@ -9,6 +9,7 @@
 //! input, it is enough to look once for each key: before its image is built. So a key that is found needs no such look,
 //! and one that is not found is made again from the whole context where the base says so.
 
+mod check;
 mod images;
 mod lookup;
 mod sources;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
+pub(crate) use check::{Unfit, check};
 pub(crate) use lookup::{Lookup, Published};
 pub(crate) use sources::Trees;
 
@@ -425,13 +427,14 @@ async fn reads_more(
         let Some(Ok(digest)) = digests.get(base) else {
             return true;
         };
-        let platform = &planned.container.platform;
-        let config = in_time(images::base_config(base, digest, platform, registry)).await;
-        let Ok(Some(config)) = config else {
-            return true;
-        };
-        if config.triggers || overruled(&config.environment) {
-            return true;
+        for platform in &planned.container.platforms {
+            let config = in_time(images::base_config(base, digest, platform, registry)).await;
+            let Ok(Some(config)) = config else {
+                return true;
+            };
+            if config.triggers || overruled(&config.environment) {
+                return true;
+            }
         }
     }
     false

@@ -9,7 +9,7 @@ use std::thread;
 use crate::cancel::CancellationToken;
 use crate::changes::index::Index;
 use crate::context::filter::Filter;
-use crate::context::ignore::{self, IgnoreFile};
+use crate::context::ignore::IgnoreFile;
 use crate::context::{ContextError, file_id::BlobId};
 use crate::dockerfile::Reads;
 use crate::key::Inputs;
@@ -138,7 +138,10 @@ fn read_one(
     root: &Path,
     stop: &CancellationToken,
 ) -> Result<Trees, ContextError> {
-    let patterns = |file: Option<IgnoreFile>| file.map(|file| file.patterns).unwrap_or_default();
+    let kept = |folder: &Path, dockerfile: Option<&Path>| {
+        let file = IgnoreFile::of(folder, dockerfile)?;
+        Ok::<_, ContextError>(file.as_ref().map(IgnoreFile::filter).unwrap_or_default())
+    };
     let tree =
         |folder: &Path, filter: &Filter| Tree::of(folder, filter, &*index.known(folder), stop);
     let mut trees = Trees {
@@ -152,22 +155,16 @@ fn read_one(
         Reads::Paths(paths) => Some(paths.iter().cloned().collect()),
     };
     if let Some(follow) = follow {
-        let exclude = patterns(ignore::of_build(&wanted.context, &wanted.dockerfile)?);
         let filter = Filter {
-            exclude,
             follow,
-            ..Filter::default()
+            ..kept(&wanted.context, Some(&wanted.dockerfile))?
         };
         let tree = tree(&wanted.context, &filter)?;
         trees.context = Some(tree.hash.clone());
         trees.contexts.insert(wanted.context.clone(), tree);
     }
     for (name, folder) in &wanted.named {
-        let filter = Filter {
-            exclude: patterns(ignore::of_folder(folder)?),
-            ..Filter::default()
-        };
-        let tree = tree(folder, &filter)?;
+        let tree = tree(folder, &kept(folder, None)?)?;
         trees.named.insert(name.clone(), tree.hash.clone());
         trees.contexts.entry(folder.clone()).or_insert(tree);
     }

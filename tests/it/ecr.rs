@@ -71,7 +71,7 @@ fn a_deploy_under_the_true_name_makes_what_is_missing_and_no_call_too_many() {
     let (first, told) = calls(&arguments);
     assert_eq!(
         format!("{first:?}"),
-        "{\"CreateRepository\": 2, \"DescribeRepositories\": 1, \"GetAuthorizationToken\": 1}"
+        "{\"CreateRepository\": 3, \"DescribeRepositories\": 1, \"GetAuthorizationToken\": 1}"
     );
     for container in ["base", "etl"] {
         let repository = workspace.repository(container);

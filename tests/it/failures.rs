@@ -4,7 +4,7 @@ use std::os::unix::net::UnixListener;
 
 use crate::support::gate::{Answer, Gate, Rule};
 use crate::support::registry::tags;
-use crate::support::stack::{self, SecondEngine};
+use crate::support::stack::{self, SecondEngine, within};
 use crate::support::workspace::{Ended, Workspace, ended};
 
 fn fails(ended: &Ended, code: i32, texts: &[&str]) {
@@ -281,6 +281,79 @@ fn a_build_that_takes_longer_than_its_timeout() {
     workspace.manifest("[containers.etl]\ntimeout = \"3s\"\n");
     workspace.commit();
     fails(&workspace.run(&["deploy"]), 1, &["timeout"]);
+}
+
+#[test]
+fn a_push_that_stalls_is_given_up_and_a_silent_command_is_not() {
+    let gate = Gate::start(&[Rule {
+        method: "PUT",
+        path: "/blobs/uploads/",
+        from: 1,
+        times: u64::MAX,
+        answer: Answer::Stall,
+    }]);
+    let once = fastrand::u64(..);
+    let workspace = one(&format!(
+        "FROM BUSYBOX\nRUN sleep 5 && head -c 9000 /dev/urandom > /x && echo {once}\n"
+    ));
+    workspace.manifest_for(&gate.host(), "[cache]\nbackend = \"none\"\n");
+    workspace.commit();
+    let mut command = workspace.skiff(&["deploy", "--release", "r1"]);
+    command.env("SKIFF_STALL_TIMEOUT", "3s");
+    let stalled = ended(command);
+    fails(
+        &stalled,
+        1,
+        &[
+            "RUN sleep 5",
+            "no progress for 3 s",
+            "exporting to image",
+            "SKIFF_STALL_TIMEOUT",
+        ],
+    );
+    assert!(tags(&workspace.repository("etl")).is_empty());
+    let mut wrong = workspace.skiff(&["deploy"]);
+    wrong.env("SKIFF_STALL_TIMEOUT", "soon");
+    fails(
+        &ended(wrong),
+        2,
+        &["SKIFF_STALL_TIMEOUT", "`soon` is not a duration", "1h30m"],
+    );
+}
+
+#[test]
+fn a_builder_without_room_says_so_and_what_to_do() {
+    let engine = SecondEngine::on_a_small_disk();
+    let workspace = one("FROM BUSYBOX\nCOPY large /\n");
+    workspace.write("containers/etl/large", vec![0; 300_000_000]);
+    workspace.manifest("[defaults]\nnetwork = \"none\"\n");
+    workspace.commit();
+    let mut command = workspace.skiff(&["deploy", "--release", "r1"]);
+    command.env("DOCKER_HOST", engine.address());
+    fails(
+        &ended(command),
+        1,
+        &["no space left on device", "docker builder prune"],
+    );
+    assert!(tags(&workspace.repository("etl")).is_empty());
+}
+
+#[test]
+fn a_closed_stdout_stops_no_release() {
+    let workspace = one("FROM BUSYBOX\nRUN echo > /x\n");
+    for progress in ["plain", "json"] {
+        let skiff = workspace.skiff(&["deploy", "--release", progress, "--progress", progress]);
+        // Closed from the start; and a reader that is gone at once.
+        for script in [
+            "exec \"$0\" \"$@\" >&-",
+            "\"$0\" \"$@\" | true; exit ${PIPESTATUS[0]}",
+        ] {
+            let ended = ended(within(&["bash", "-c", script], &skiff));
+            assert_eq!(ended.code, 0, "{script}: {}", ended.stderr);
+            assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+        }
+        assert!(tags(&workspace.repository("etl")).contains(&progress.to_owned()));
+    }
 }
 
 #[test]

@@ -13,4 +13,5 @@ mod interrupts;
 mod keys;
 mod limits;
 mod manifest;
+mod options;
 mod support;

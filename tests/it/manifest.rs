@@ -5,15 +5,14 @@ use crate::support::workspace::Workspace;
 #[test]
 fn all_errors_of_a_manifest_are_shown_at_once_with_place_and_remedy() {
     let workspace = Workspace::with(&[("etl", "FROM scratch\n")]);
-    workspace.manifest("[chanels]\nlatest = [\"main\"]\n[containers.etl]\nplatforms = \"linux/amd64\"\nsecrets = []\n");
+    workspace.manifest("[chanels]\nlatest = [\"main\"]\n[containers.etl]\nplatforms = \"linux/amd64\"\nsecrets = [{}]\n");
     let ended = workspace.run(&["deploy"]);
     assert_eq!(ended.code, 2, "{}", ended.stderr);
     for text in [
         "containers.toml:8",
         "`channels`",
         "platforms",
-        "secrets",
-        "not built yet",
+        "a secret has no id",
     ] {
         assert!(
             ended.stderr.contains(text),

@@ -1,20 +1,24 @@
 //! Sessions: what the builder may ask of its client while it builds. A session is a gRPC server of ours that the builder
 //! reaches through the `Control.Session` call, each of its methods announced by name.
 //!
-//! One session per container carries its credentials; one per context root carries files, so that a context shared by
+//! One session per container carries its credentials, secrets and agents (a builder asks for those by id only); one per context root carries files, so that a context shared by
 //! several containers travels once.
 
 pub(crate) mod auth;
 pub(crate) mod filesync;
 mod health;
+pub(crate) mod secrets;
+pub(crate) mod ssh;
 mod tunnel;
 
 use std::time::Duration;
 
+use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
 use bollard_buildkit_proto::moby::buildkit::v1::BytesMessage;
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
 use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSyncServer;
+use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -25,6 +29,8 @@ use tonic::{Request, Status};
 
 use self::auth::AuthService;
 use self::filesync::FileSyncService;
+use self::secrets::SecretsService;
+use self::ssh::SshService;
 use self::tunnel::Tunnel;
 use super::{CONNECTION_WINDOW, MAX_HEADERS, MAX_MESSAGE, STREAM_WINDOW, new_id};
 
@@ -43,17 +49,22 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Credentials for the registries of one container.
-    pub(crate) fn auth(auth: AuthService) -> Self {
-        let service = AuthServer::new(auth);
+    /// What belongs to one container: credentials for its registries, its secrets, its agents.
+    pub(crate) fn container(auth: AuthService, secrets: SecretsService, ssh: SshService) -> Self {
+        let routes = Routes::new(AuthServer::new(auth))
+            .add_service(SecretsServer::new(secrets))
+            .add_service(SshServer::new(ssh));
+        let mut methods = vec![
+            "/moby.filesync.v1.Auth/Credentials",
+            "/moby.filesync.v1.Auth/FetchToken",
+            "/moby.filesync.v1.Auth/GetTokenAuthority",
+            "/moby.filesync.v1.Auth/VerifyTokenAuthority",
+            SecretsService::METHOD,
+        ];
+        methods.extend(SshService::METHODS);
         Self {
-            routes: Routes::new(service),
-            methods: vec![
-                "/moby.filesync.v1.Auth/Credentials",
-                "/moby.filesync.v1.Auth/FetchToken",
-                "/moby.filesync.v1.Auth/GetTokenAuthority",
-                "/moby.filesync.v1.Auth/VerifyTokenAuthority",
-            ],
+            routes,
+            methods,
             shared_key: String::new(),
         }
     }

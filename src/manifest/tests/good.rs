@@ -27,7 +27,7 @@ fn the_smallest_manifest_gets_every_default() {
     assert_eq!(train.repository.to_string(), "localhost:5000/train");
     assert_eq!(train.cache_repository, train.repository);
     assert_eq!(train.cache_tag.as_str(), "buildcache");
-    assert_eq!(train.platform.to_string(), "linux/amd64");
+    assert_eq!(train.platforms[0].to_string(), "linux/amd64");
     assert_eq!(
         (train.profile, train.network),
         (Profile::Docker, Network::Default)
@@ -125,7 +125,7 @@ dockerfile = "docker/Dockerfile.gpu"
     let args: Vec<_> = train.args.iter().map(|(k, v)| format!("{k}={v}")).collect();
     assert_eq!(args, ["CUDA=13", "DEBUG=true", "PYTHON=3.11"]);
     assert_eq!(train.contexts["common"], root.join("libs/common"));
-    assert_eq!(train.platform.to_string(), "linux/arm64/v8");
+    assert_eq!(train.platforms[0].to_string(), "linux/arm64/v8");
     assert_eq!(train.timeout, Some(std::time::Duration::from_mins(90)));
     assert_eq!(
         (train.profile, train.network),

@@ -65,14 +65,8 @@ timeout = "60m"
     ]);
     let diagnostics = load_in(dir.path(), text).unwrap_err();
     insta::assert_snapshot!(titles(&diagnostics).join("\n"), @r#"
-    `release.state` is not built yet
     `cache.mounts = "registry"` is not built yet
     `mirrors` is not built yet
-    `defaults.tag_unchanged` is not built yet
-    `containers.train.secrets` is not built yet
-    `containers.train.ssh` is not built yet
-    `containers.train.extra_inputs` is not built yet
-    `containers.train.max_age` is not built yet
     "#);
 }
 
@@ -198,13 +192,13 @@ secrets = [{ id = "pip" }]
        |
        = help: leave it out
 
-    error: `containers.etl.secrets` is not built yet
-      --> containers.toml:21:1
+    error: secret `pip` has no source
+      --> containers.toml:21:12
        |
     21 | secrets = [{ id = "pip" }]
-       | ^^^^^^^
+       |            ^^^^^^^^^^^^^^
        |
-       = help: leave it out
+       = help: write one of `env = "VARIABLE"` and `file = "path"`
     "#);
 }
 
@@ -393,7 +387,7 @@ fn wrong_values_say_what_would_be_right() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     insta::assert_snapshot!(errors_of(
-        "untrusted = \"pr/{name}\"\n[channels]\nlatest = [\"release/*\"]\n[builder]\ndriver = \"remote\"\nendpoints = [\"tcp://b1:1234\"]\n[cache]\nbackend = \"s3\"\n[defaults]\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\nprofile = \"oci\"\nnetwork = \"host\"\ntags = [\"{version}\"]\ncontexts = { base = \"docker-image://python:3.11\" }"
+        "untrusted = \"pr/{name}\"\n[channels]\nlatest = [\"release/*\"]\n[builder]\ndriver = \"remote\"\nendpoints = [\"tcp://b1:1234\"]\n[cache]\nbackend = \"s3\"\n[defaults]\ntags = [\"{version}\"]"
     ), @r#"
     error: `registry.untrusted` is not built yet
      --> containers.toml:5:1
@@ -435,45 +429,106 @@ fn what_is_not_built_is_refused_by_name() {
        |
        = help: use "registry" or "none"
 
-    error: several `defaults.platforms` are not built yet
-      --> containers.toml:14:13
-       |
-    14 | platforms = ["linux/amd64", "linux/arm64"]
-       |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-       |
-       = help: name one platform
-
-    error: `defaults.profile = "oci"` is not built yet
-      --> containers.toml:15:11
-       |
-    15 | profile = "oci"
-       |           ^^^^^
-       |
-       = help: use "docker", "sagemaker" or "lambda"
-
-    error: `defaults.network = "host"` is not built yet
-      --> containers.toml:16:11
-       |
-    16 | network = "host"
-       |           ^^^^^^
-       |
-       = help: use "default" or "none"
-
     error: `{version}` in `defaults.tags` is not built yet
-      --> containers.toml:17:9
+      --> containers.toml:14:9
        |
-    17 | tags = ["{version}"]
+    14 | tags = ["{version}"]
        |         ^^^^^^^^^^^
        |
        = help: use {timestamp}, {sha}, {short_sha}, {branch} or {name}
+    "#);
+}
 
-    error: `docker-image://` in `defaults.contexts.base` is not built yet
-      --> containers.toml:18:21
+#[test]
+fn build_options_have_their_grammars() {
+    insta::assert_snapshot!(errors_of(
+        "[defaults]\nsecrets = [{ env = \"A\" }, { id = \"b\", env = \"B\", file = \"b\" }, { id = \"c\", evn = \"C\" }]\nssh = [\"a\", \"a=/x\", \"=/y\"]\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\nextra_hosts = { db = \"host-gateway\" }\nshm_size = \"1x\"\nulimits = { nofiles = \"1024\" }\nentitlements = [\"network\"]\ncontexts = { base = \"docker-image://Python\" }"
+    ), @r#"
+    error: a secret has no id
+     --> containers.toml:6:12
+      |
+    6 | secrets = [{ env = "A" }, { id = "b", env = "B", file = "b" }, { id = "c", evn = "C" }]
+      |            ^^^^^^^^^^^^^
+      |
+      = help: write `id = "…"`, the one of `--mount=type=secret,id=…`
+
+    error: secret `b` has two sources
+     --> containers.toml:6:27
+      |
+    6 | secrets = [{ env = "A" }, { id = "b", env = "B", file = "b" }, { id = "c", evn = "C" }]
+      |                           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: write one of `env = "VARIABLE"` and `file = "path"`
+
+    error: unknown key `defaults.secrets.evn`
+     --> containers.toml:6:76
+      |
+    6 | secrets = [{ env = "A" }, { id = "b", env = "B", file = "b" }, { id = "c", evn = "C" }]
+      |                                                                            ^^^ not a key of `[defaults.secrets]`
+      |
+      = help: did you mean `env`?
+
+    error: agent `a` is given twice
+     --> containers.toml:7:13
+      |
+    7 | ssh = ["a", "a=/x", "=/y"]
+      |             ^^^^^^
+      |
+      = help: give each an id of its own
+
+    error: wrong value for `defaults.ssh`
+     --> containers.toml:7:21
+      |
+    7 | ssh = ["a", "a=/x", "=/y"]
+      |                     ^^^^^ has no id that a Dockerfile could name
+      |
+      = help: write "default" for the agent of SSH_AUTH_SOCK, or "name=/path/of/an/agent.sock"
+
+    error: several platforms need profile "oci"
+     --> containers.toml:8:13
+      |
+    8 | platforms = ["linux/amd64", "linux/arm64"]
+      |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ profile "docker" is one Docker v2 manifest
+      |
+      = help: name one platform, or write `profile = "oci"`
+
+    error: wrong value for `defaults.extra_hosts.db`
+     --> containers.toml:9:22
+      |
+    9 | extra_hosts = { db = "host-gateway" }
+      |                      ^^^^^^^^^^^^^^ is not an IP address
+      |
+      = help: write it like "10.0.0.7" or "fd00::7"
+
+    error: wrong value for `defaults.shm_size`
+      --> containers.toml:10:12
        |
-    18 | contexts = { base = "docker-image://python:3.11" }
-       |                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    10 | shm_size = "1x"
+       |            ^^^^ is not a size
        |
-       = help: use a folder
+       = help: write a whole number with k, m or g, such as "64m" or "1g"
+
+    error: wrong name in `defaults.ulimits.nofiles`
+      --> containers.toml:11:13
+       |
+    11 | ulimits = { nofiles = "1024" }
+       |             ^^^^^^^ is not a limit
+       |
+       = help: did you mean `nofile`?
+
+    error: wrong value for `defaults.entitlements`
+      --> containers.toml:12:17
+       |
+    12 | entitlements = ["network"]
+       |                 ^^^^^^^^^ expected one of "network.host", "security.insecure"
+
+    error: wrong value for `defaults.contexts.base`
+      --> containers.toml:13:21
+       |
+    13 | contexts = { base = "docker-image://Python" }
+       |                     ^^^^^^^^^^^^^^^^^^^^^^^ `library/Python` is not a repository name: parts between `/` are lower-case letters and digits, joined by `.`, `_`, `__` or `-`
+       |
+       = help: write it like "docker-image://python:3.11"
     "#);
 }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::guarded::{GuardedRegistry, Tls};
+use super::stack::within;
 
 /// The registry that the stack's credentials lead to.
 pub(crate) const NAME: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
@@ -43,27 +44,18 @@ impl TrueName {
 
     /// The same command inside.
     pub(crate) fn inside(&self, command: &Command) -> Command {
-        let mut inside = Command::new("unshare");
-        inside
-            .args([
-                "--mount",
-                "sh",
-                "-c",
-                "mount --bind \"$0\" /etc/hosts && exec \"$@\"",
-            ])
-            .arg(self.folder.path().join("hosts"))
-            .arg(command.get_program())
-            .args(command.get_args())
-            .env("SSL_CERT_FILE", self.certificate());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => inside.env(name, value),
-                None => inside.env_remove(name),
-            };
-        }
-        if let Some(folder) = command.get_current_dir() {
-            inside.current_dir(folder);
-        }
+        let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+        let hosts = self.folder.path().join("hosts");
+        let outer = [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            hosts.to_str().unwrap(),
+        ];
+        let mut inside = within(&outer, command);
+        inside.env("SSL_CERT_FILE", self.certificate());
         inside
     }
 

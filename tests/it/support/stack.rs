@@ -79,6 +79,25 @@ pub(crate) fn aws() -> &'static str {
         .unwrap()
 }
 
+/// The same command as the arguments of another.
+pub(crate) fn within(outer: &[&str], command: &Command) -> Command {
+    let mut whole = Command::new(outer[0]);
+    whole
+        .args(&outer[1..])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => whole.env(name, value),
+            None => whole.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        whole.current_dir(folder);
+    }
+    whole
+}
+
 /// A second engine. Without network, so that it disturbs nothing; it ends when it is dropped.
 pub(crate) struct SecondEngine {
     folder: tempfile::TempDir,
@@ -89,6 +108,16 @@ impl SecondEngine {
     /// As CodeBuild and GitHub have it: without the containerd image store.
     pub(crate) fn plain() -> Self {
         Self::start(false, |dockerd| dockerd)
+    }
+
+    /// With the store, and with room for 200 MB.
+    pub(crate) fn on_a_small_disk() -> Self {
+        Self::start(true, |dockerd| {
+            // The fourth argument is its data root.
+            let script =
+                "mkdir -p \"$4\" && mount -t tmpfs -o size=200m none \"$4\" && exec \"$0\" \"$@\"";
+            within(&["unshare", "--mount", "sh", "-c", script], &dockerd)
+        })
     }
 
     /// With the store, inside.
