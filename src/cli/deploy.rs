@@ -6,13 +6,14 @@ use std::process::ExitCode;
 
 use indexmap::IndexMap;
 
-use super::request::{DeployRequest, Invocation, Selection};
+use super::args::{FormatArg, PlanFormatArg};
+use super::request::{DeployRequest, Invocation, PlanRequest, Selection};
 use super::{keys, registry};
 use crate::atomic_file;
 use crate::buildkit::Builder;
 use crate::buildkit::dial::{self, DialError, EngineAddress};
 use crate::buildkit::session::auth::AuthService;
-use crate::cancel;
+use crate::cancel::{self, CancellationToken};
 use crate::changes::git::Checkout;
 use crate::diagnostic::{Diagnostic, Severity, human};
 use crate::engine::dispatcher::{self, Tools};
@@ -57,11 +58,16 @@ pub(crate) async fn run(
         ..CredentialSources::new(environment.docker_config())
     };
     let client = client(&project, credentials.clone());
-    let said = keys::settle(&mut plan, &project, &request, &client).await?;
+    let cancel = cancel::on_signals(output.clone()).map_err(|error| {
+        Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
+    })?;
+    let said = tokio::select! {
+        said = keys::settle(&mut plan, &project, &request, &client) => said?,
+        () = cancel.cancelled() => return Err(interrupted()),
+    };
     warn(&said, output);
     if request.dry_run {
-        output.out(&report::plan::render(&plan));
-        return Ok(ExitCode::SUCCESS);
+        return tell_plan(&plan, request.plan.as_ref(), output);
     }
     if plan.containers.is_empty() {
         output.out("nothing to do: the manifest has no containers");
@@ -75,12 +81,51 @@ pub(crate) async fn run(
         circumstances,
         credentials,
         client,
+        cancel,
         &request,
         invocation,
         environment,
         output,
     )
     .await
+}
+
+fn interrupted() -> Error {
+    let stopped = Diagnostic::error("interrupted before anything was built");
+    Error::new(ErrorKind::Interrupted, vec![stopped])
+}
+
+/// Prints a plan, and does nothing.
+fn tell_plan(
+    plan: &Plan,
+    request: Option<&PlanRequest>,
+    output: &Output,
+) -> Result<ExitCode, Error> {
+    let text = match request {
+        None => report::plan::render(plan),
+        Some(PlanRequest::Why { name, format }) => match plan.containers.get(name) {
+            Some(planned) if *format == FormatArg::Json => report::why::json(planned),
+            Some(planned) => report::why::human(planned),
+            None => return Err(Diagnostic::error("`why` takes one container").into()),
+        },
+        Some(PlanRequest::Plan { format, out }) => {
+            if let Some(path) = out {
+                let json = report::plan::json(plan);
+                atomic_file::write(path, json.as_bytes()).map_err(|error| {
+                    Diagnostic::error(format!("cannot write {}: {error}", path.display()))
+                        .help("see that its folder exists and may be written to")
+                })?;
+            }
+            match format {
+                PlanFormatArg::Human => report::plan::render(plan),
+                PlanFormatArg::Json => report::plan::json(plan),
+                PlanFormatArg::GithubMatrix => report::plan::github_matrix(plan),
+                PlanFormatArg::CodebuildBatch => report::plan::codebuild_batch(plan),
+            }
+        }
+    };
+    output.out(text.trim_end());
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The manifest and its Dockerfiles.
@@ -241,6 +286,7 @@ async fn execute(
     circumstances: Circumstances,
     credentials: CredentialSources,
     client: Client,
+    cancel: CancellationToken,
     request: &DeployRequest,
     invocation: &Invocation,
     environment: &Environment,
@@ -251,16 +297,10 @@ async fn execute(
     // Found out before anything is built, not after: the file can be written.
     let metadata = request.metadata_file.as_deref().map(create).transpose()?;
     drop(metadata);
-    let cancel = cancel::on_signals(output.clone()).map_err(|error| {
-        Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
-    })?;
     let store = Store::new(client.clone(), project.manifest.state.clone());
     let builder = tokio::select! {
         ready = prepare(&plan, &client, &store, environment) => ready?,
-        () = cancel.cancelled() => {
-            let stopped = Diagnostic::error("interrupted before anything was built");
-            return Err(Error::new(ErrorKind::Interrupted, vec![stopped]));
-        }
+        () = cancel.cancelled() => return Err(interrupted()),
     };
     let created = match &credentials.ecr {
         Some(ecr) if plan.output.push => registry::provide(ecr, &plan, &project.manifest).await?,

@@ -43,6 +43,7 @@ pub(super) async fn settle(
         no_cache: request
             .no_cache
             .then(|| now.strftime("%Y%m%dT%H%M%S%3fZ").to_string()),
+        compare_all: request.plan.is_some(),
         index,
         attributes: engine::attributes,
         now: u64::try_from(now.as_second()).unwrap_or_default(),
@@ -65,10 +66,13 @@ fn name_files(plan: &mut Plan, checkout: &Checkout) {
         let Some(commit) = revision.map(|r| r.trim_end_matches("-dirty").to_owned()) else {
             continue;
         };
-        let Work::Build(BuildReason::Changed { inputs, .. }) = &planned.work else {
-            continue;
-        };
-        if !inputs.iter().any(|change| is_files(&change.input)) {
+        let old = planned.published.as_ref().and_then(|p| p.inputs.as_ref());
+        let inputs = old.map(|old| planned.keyed.inputs.changes_from(old));
+        if !inputs
+            .unwrap_or_default()
+            .iter()
+            .any(|change| is_files(&change.input))
+        {
             continue;
         }
         let changed = since_commit.entry(commit).or_insert_with_key(|commit| {
@@ -81,7 +85,10 @@ fn name_files(plan: &mut Plan, checkout: &Checkout) {
         let of_this = changed
             .iter()
             .filter(|changed| is_read(planned, &changed.full));
-        let named = of_this.map(|changed| changed.change.clone()).collect();
+        let named: Vec<_> = of_this.map(|changed| changed.change.clone()).collect();
+        if let Some(published) = &mut planned.published {
+            published.files.clone_from(&named);
+        }
         if let Work::Build(BuildReason::Changed { files, .. }) = &mut planned.work {
             *files = named;
         }

@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::{ColorArg, DeployArgs, Global, ProgressArg};
+use super::args::{
+    ColorArg, DeployArgs, FormatArg, Global, PlanArgs, PlanFormatArg, ProgressArg, WhyArgs,
+};
 use crate::clock;
 use crate::diagnostic::Diagnostic;
 use crate::engine::stall;
@@ -37,6 +39,8 @@ pub(crate) struct Invocation {
 pub(crate) struct DeployRequest {
     pub(crate) selection: Selection,
     pub(crate) dry_run: bool,
+    /// Only the plan is wanted, and how.
+    pub(crate) plan: Option<PlanRequest>,
     pub(crate) no_cache: bool,
     /// The command line gives names: they go to what is not built again too.
     pub(crate) tag_unchanged: bool,
@@ -55,6 +59,48 @@ pub(crate) struct DeployRequest {
     /// The longest silence of the builder's own work.
     pub(crate) stall: Duration,
     pub(crate) metadata_file: Option<PathBuf>,
+}
+
+/// How a plan is told.
+#[derive(Debug)]
+pub(crate) enum PlanRequest {
+    Plan {
+        format: PlanFormatArg,
+        out: Option<PathBuf>,
+    },
+    /// Of one container, in full.
+    Why { name: String, format: FormatArg },
+}
+
+impl DeployRequest {
+    pub(crate) fn plan(args: PlanArgs, environment: &Environment) -> Result<Self, Vec<Diagnostic>> {
+        let plan = PlanRequest::Plan {
+            format: args.format,
+            out: args.out.map(|path| environment.directory.join(path)),
+        };
+        let request = Self::new(args.deploy, true, environment)?;
+        Ok(Self {
+            dry_run: true,
+            plan: Some(plan),
+            ..request
+        })
+    }
+
+    pub(crate) fn why(args: WhyArgs, environment: &Environment) -> Result<Self, Vec<Diagnostic>> {
+        let deploy = DeployArgs {
+            names: vec![args.name.clone()],
+            ..DeployArgs::default()
+        };
+        let request = Self::new(deploy, true, environment)?;
+        Ok(Self {
+            dry_run: true,
+            plan: Some(PlanRequest::Why {
+                name: args.name,
+                format: args.format,
+            }),
+            ..request
+        })
+    }
 }
 
 impl Invocation {
@@ -152,6 +198,7 @@ impl DeployRequest {
                 Selection::Named(args.names)
             },
             dry_run: args.dry_run,
+            plan: None,
             no_cache: args.no_cache,
             tag_unchanged: named || environment.get("TIMESTAMP").is_some(),
             jobs: args.jobs.map(usize::from),

@@ -2,6 +2,7 @@
 
 use super::check::{Unfit, check};
 use super::images::{self, Unread};
+use crate::key::reason::FileChange;
 use crate::key::{self, Inputs, Key};
 use crate::manifest::model::{Container, ProjectManifest};
 use crate::reference::Repository;
@@ -77,6 +78,8 @@ pub(crate) struct Published {
     /// `None` where it does not say.
     pub(crate) inputs: Option<Inputs>,
     pub(crate) revision: Option<String>,
+    /// Files of the contexts that are not what they were in that revision; filled in by whoever asks git.
+    pub(crate) files: Vec<FileChange>,
 }
 
 /// `None`: nothing is published, or nothing that can be believed.
@@ -104,5 +107,6 @@ pub(super) async fn published(
     Ok(Some(Published {
         inputs: label(key::INPUTS).and_then(|text| Inputs::from_label(&text)),
         revision: label(names::REVISION),
+        files: vec![],
     }))
 }

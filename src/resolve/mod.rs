@@ -69,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) build_anyway: Option<&'static str>,
     /// Build without cache, under this name.
     pub(crate) no_cache: Option<String>,
+    /// Find out what is published for those too that are not built.
+    pub(crate) compare_all: bool,
     pub(crate) index: Arc<Index>,
     /// What the frontend is told of a container.
     pub(crate) attributes: fn(&PlannedContainer) -> Attributes,
@@ -377,7 +379,9 @@ impl Asking<'_> {
             .plan
             .containers
             .iter()
-            .filter(|(_, planned)| planned.work == Work::Build(BuildReason::NoImage))
+            .filter(|(_, planned)| {
+                self.settings.compare_all || planned.work == Work::Build(BuildReason::NoImage)
+            })
             .map(|(name, planned)| (name.clone(), planned.container.repository.clone()))
             .collect();
         let (manifest, registry) = (&self.project.manifest, self.registry);
@@ -392,6 +396,10 @@ impl Asking<'_> {
             };
             // Only the reason that is shown depends on this.
             let published = published.ok().flatten();
+            if planned.work != Work::Build(BuildReason::NoImage) {
+                planned.published = published;
+                continue;
+            }
             let reason = match published.as_ref().and_then(|p| p.inputs.as_ref()) {
                 None => BuildReason::FirstBuild,
                 Some(old) if *old == planned.keyed.inputs => BuildReason::NoImage,
