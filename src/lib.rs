@@ -3,6 +3,7 @@
 
 mod atomic_file;
 mod buildkit;
+mod cache;
 mod cancel;
 mod changes;
 mod cli;

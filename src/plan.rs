@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use crate::cache::candidates::{BuildCache, is_cache_tag};
 use crate::diagnostic::Diagnostic;
 use crate::key::BuildReason;
 use crate::manifest::model::{Container, ContainerName};
@@ -73,6 +74,7 @@ pub(crate) struct PlannedContainer {
     pub(crate) revision: Option<String>,
     /// Why it is in the run.
     pub(crate) reason: String,
+    pub(crate) build_cache: BuildCache,
     pub(crate) work: Work,
     pub(crate) keyed: Arc<Keyed>,
     /// What its channel stands on, where that was asked.
@@ -185,7 +187,7 @@ pub(crate) fn make(
         let caches = project.manifest.containers.values();
         if caches
             .clone()
-            .any(|container| container.cache_tag == *channel)
+            .any(|container| is_cache_tag(container, channel))
         {
             let error = Diagnostic::error(format!("channel `{channel}` is the tag of a cache"));
             errors.push(error.help("name another channel"));
@@ -231,6 +233,7 @@ pub(crate) fn make(
             keyed: Arc::default(),
             published: None,
             tag_unchanged: container.tag_unchanged.unwrap_or(orders.tag_unchanged),
+            build_cache: BuildCache::of(container, &project.manifest, sources),
         };
         containers.insert(name.to_owned(), planned);
     }
@@ -297,7 +300,7 @@ fn reserved(what: &str, tag: &Tag, project: &Project) -> Option<Diagnostic> {
     } else if manifest
         .containers
         .values()
-        .any(|container| container.cache_tag == *tag)
+        .any(|container| is_cache_tag(container, tag))
     {
         "is the tag of a cache"
     } else if ["key-", "unreleased-"]

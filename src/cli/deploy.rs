@@ -8,10 +8,9 @@ use indexmap::IndexMap;
 
 use super::args::{FormatArg, PlanFormatArg};
 use super::request::{DeployRequest, Invocation, PlanRequest, Selection};
-use super::{keys, registry};
+use super::{builder, keys, registry};
 use crate::atomic_file;
-use crate::buildkit::Builder;
-use crate::buildkit::dial::{self, DialError, EngineAddress};
+use crate::buildkit::dial::choose::Found;
 use crate::buildkit::session::auth::AuthService;
 use crate::cancel::{self, CancellationToken};
 use crate::changes::git::Checkout;
@@ -57,7 +56,7 @@ pub(crate) async fn run(
         ecr,
         ..CredentialSources::new(environment.docker_config())
     };
-    let client = client(&project, credentials.clone());
+    let client = client(&project.manifest, credentials.clone());
     let cancel = cancel::on_signals(output.clone()).map_err(|error| {
         Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
     })?;
@@ -298,8 +297,10 @@ async fn execute(
     let metadata = request.metadata_file.as_deref().map(create).transpose()?;
     drop(metadata);
     let store = Store::new(client.clone(), project.manifest.state.clone());
-    let builder = tokio::select! {
-        ready = prepare(&plan, &client, &store, environment) => ready?,
+    let search = builder::find(&plan, project, request, &credentials, environment);
+    let search = Box::pin(search);
+    let found = tokio::select! {
+        ready = prepare(&plan, &client, &store, search) => ready?,
         () = cancel.cancelled() => return Err(interrupted()),
     };
     let created = match &credentials.ecr {
@@ -307,19 +308,23 @@ async fn execute(
         _ => vec![],
     };
 
+    for error in &found.dead {
+        output.err(&format!("warning: {}", error.full()));
+    }
+    let cpus: usize = found.builders.iter().map(|builder| builder.cpus).sum();
     let (events, receiver) = Events::channel();
     let reporter = report::spawn(receiver, invocation.progress, event_file, output.clone());
     let tools = Tools {
-        jobs: request.jobs.unwrap_or_else(|| builder.cpus.clamp(2, 8)),
+        jobs: request.jobs.unwrap_or_else(|| cpus.clamp(2, 8)),
         keep_going: request.keep_going,
         stall: request.stall,
         created,
-        builder,
+        builders: found.builders,
+        chosen_by: found.reason,
         registry: client,
         auth: AuthService::new(credentials),
         private,
         events,
-        cache: project.manifest.cache.clone(),
         machine: machine(environment),
         root: project.manifest.root.clone(),
         releasing: Releasing {
@@ -348,16 +353,14 @@ async fn execute(
         .map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
 }
 
-/// A builder that can do the job, and a registry in which the names of this run are free.
+/// Builders that can do the job, and a registry in which the names of this run are free.
 async fn prepare(
     plan: &Plan,
     registry: &Client,
     store: &Store,
-    environment: &Environment,
-) -> Result<Builder, Error> {
-    let address =
-        EngineAddress::from_docker_host(environment.get("DOCKER_HOST")).map_err(no_builder)?;
-    let builder = dial::engine(&address).await.map_err(no_builder)?;
+    builders: impl Future<Output = Result<Found, Error>>,
+) -> Result<Found, Error> {
+    let found = builders.await?;
     if plan.output.push {
         names::free(plan, registry).await?;
         for channel in &plan.channels.moves {
@@ -365,7 +368,7 @@ async fn prepare(
             read.map_err(|error| no_state(&error, store).help("nothing was built"))?;
         }
     }
-    Ok(builder)
+    Ok(found)
 }
 
 /// The state repository cannot be used.
@@ -409,25 +412,16 @@ fn conclude(outcome: &RunOutcome, plan: &Plan, invocation: &Invocation, output: 
 }
 
 /// A file that a flag names, opened for writing.
-fn create(path: &Path) -> Result<File, Diagnostic> {
+pub(super) fn create(path: &Path) -> Result<File, Diagnostic> {
     File::create(path).map_err(|error| {
         Diagnostic::error(format!("cannot write {}: {error}", path.display()))
             .help("see that its folder exists and may be written to")
     })
 }
 
-fn no_builder(error: DialError) -> Error {
-    let diagnostic = Diagnostic::error(error.to_string()).help(error.help());
-    let diagnostic = match std::error::Error::source(&error) {
-        Some(cause) => diagnostic.note(cause.to_string()),
-        None => diagnostic,
-    };
-    Error::from(diagnostic).caused_by(error)
-}
-
-pub(super) fn client(project: &Project, credentials: CredentialSources) -> Client {
+pub(super) fn client(manifest: &ProjectManifest, credentials: CredentialSources) -> Client {
     let mut options = Options::new(credentials);
-    let registry = &project.manifest.registry;
+    let registry = &manifest.registry;
     options
         .plain_http
         .insert(registry.host.clone(), registry.plain_http);

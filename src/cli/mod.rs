@@ -1,10 +1,14 @@
 //! The command line: arguments to requests, one thin function a command.
 
 mod args;
+mod builder;
 mod deploy;
 mod inputs;
 mod keys;
+mod moving;
+mod opened;
 mod registry;
+mod releases;
 mod request;
 
 use std::process::ExitCode;
@@ -53,6 +57,10 @@ async fn dispatch(cli: Cli, environment: &Environment, output: &Output) -> Resul
             deploy::run(request, &invocation, environment, output).await
         }
         Command::Inputs(args) => inputs::run(&args, &invocation, environment, output),
+        Command::Releases(args) => releases::list(&args, &invocation, environment, output).await,
+        Command::Status(args) => releases::status(&args, &invocation, environment, output).await,
+        Command::Promote(args) => moving::promote(args, &invocation, environment, output).await,
+        Command::Rollback(args) => moving::rollback(args, &invocation, environment, output).await,
     }
 }
 

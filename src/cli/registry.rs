@@ -38,7 +38,7 @@ pub(super) async fn provide(
     let Provider::Ecr(settings) = &manifest.registry.provider else {
         return Ok(vec![]);
     };
-    let mut paths = paths(ecr, plan, exports_caches(&manifest.cache, plan));
+    let mut paths = paths(ecr, plan, exports_caches(plan));
     // Where the release is recorded. Without a channel to move, a run need not be allowed to.
     if manifest.state.host == *ecr.host() && !plan.channels.moves.is_empty() {
         paths.push(manifest.state.path().to_owned());
@@ -53,8 +53,9 @@ fn paths(ecr: &Ecr, plan: &Plan, exports: bool) -> Vec<String> {
     let mut paths: Vec<String> = Vec::new();
     for planned in plan.containers.values() {
         let container = &planned.container;
-        let caches = exports.then_some(&container.cache_repository);
-        for repository in std::iter::once(&container.repository).chain(caches) {
+        let cache = planned.build_cache.export.as_ref().filter(|_| exports);
+        let cache = cache.map(|reference| &reference.repository);
+        for repository in std::iter::once(&container.repository).chain(cache) {
             let path = repository.path().to_owned();
             if repository.host == *ecr.host() && !paths.contains(&path) {
                 paths.push(path);

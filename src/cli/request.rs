@@ -59,6 +59,8 @@ pub(crate) struct DeployRequest {
     /// The longest silence of the builder's own work.
     pub(crate) stall: Duration,
     pub(crate) metadata_file: Option<PathBuf>,
+    /// Addresses, or a driver.
+    pub(crate) builder: Vec<String>,
 }
 
 /// How a plan is told.
@@ -218,6 +220,7 @@ impl DeployRequest {
                 push: !args.no_push,
                 load: args.load,
             },
+            builder: args.builder,
             metadata_file: args
                 .metadata_file
                 .map(|path| environment.directory.join(path)),

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::filter::Filter;
+use super::pattern::{Inherited, Patterns};
 use super::{ContextError, vanished};
 
 /// The name at the top of a context.
@@ -81,6 +82,24 @@ impl IgnoreFile {
             line.pattern == pattern || line.pattern.strip_prefix('!') == Some(pattern)
         };
         self.lines.iter().find(same).map(|line| line.number)
+    }
+
+    /// The line that decides about a path of the context, and whether it excludes it: the last one that matches the path
+    /// or a folder above it (moby/patternmatcher).
+    pub(crate) fn decision(&self, path: &str) -> Option<(&Line, bool)> {
+        let ends = path.match_indices('/').map(|(at, _)| at);
+        let paths: Vec<&str> = ends.chain([path.len()]).map(|end| &path[..end]).collect();
+        let hits = |line: &&Line| {
+            let pattern = line.pattern.strip_prefix('!').unwrap_or(&line.pattern);
+            Patterns::parse(&[pattern]).is_ok_and(|patterns| {
+                let none = Inherited::new();
+                let mut own = Inherited::new();
+                let mut hit = |path| patterns.matches(path, &none, &mut own).unwrap_or(false);
+                paths.iter().any(|path| hit(path))
+            })
+        };
+        let line = self.lines.iter().rev().find(hits)?;
+        Some((line, !line.pattern.starts_with('!')))
     }
 
     /// What is left of the context.
@@ -213,6 +232,23 @@ mod tests {
         ] {
             let expected: Vec<_> = pattern.map(|p| (1, p.to_owned())).into_iter().collect();
             assert_eq!(patterns(line.as_bytes()), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_line_that_matches_decides() {
+        let text = b"# keys\n*.key\nbuild\n!build/keep\n**/keep/*.tmp\n[\n";
+        let file = IgnoreFile::parse(PathBuf::new(), text).unwrap();
+        let decision = |path| file.decision(path).map(|(line, out)| (line.number, out));
+        for (path, expected) in [
+            ("a.key", Some((2, true))),
+            ("a/b.key", None),
+            ("build/x/y", Some((3, true))),
+            ("build/keep/z", Some((4, false))),
+            ("build/keep/z.tmp", Some((5, true))),
+            ("src/main.py", None),
+        ] {
+            assert_eq!(decision(path), expected, "{path}");
         }
     }
 

@@ -11,6 +11,7 @@ pub(super) enum Set {
     NotSeparator,
     /// Go's `.`: everything but a newline.
     NotNewline,
+    Any,
     Class {
         negated: bool,
         ranges: Vec<(char, char)>,
@@ -23,6 +24,7 @@ impl Set {
             Self::Char(own) => *own == c,
             Self::NotSeparator => c != '/',
             Self::NotNewline => c != '\n',
+            Self::Any => true,
             Self::Class { negated, ranges } => {
                 ranges.iter().any(|&(low, high)| low <= c && c <= high) != *negated
             }
@@ -56,7 +58,7 @@ pub(super) enum Step {
     One(Set),
     /// Any number of them, none too.
     Many(Set),
-    /// The next step may be left out. Only ever before [`Step::Folders`]: together they are `(.*/)?`.
+    /// The next step may be left out. Before [`Step::Folders`] they are `(.*/)?`.
     Optional,
     /// `.*/`.
     Folders,

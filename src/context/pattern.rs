@@ -4,8 +4,8 @@
 //! `/`, `**` does not. Case matters. Paths are relative, with `/`, and clean.
 
 use super::ContextError;
-use super::matcher::Matcher;
-use super::{glob, lexical, regex};
+use super::regex::{self, Expression};
+use super::{glob, lexical};
 
 /// One pattern of a list.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ enum Test {
     Prefix,
     /// `**/a`: the text after the `**`.
     Suffix,
-    Expression(Matcher),
+    Expression(Expression),
     /// Accepted by the syntax check, refused as an expression: an error on the first path it is asked about.
     Malformed(&'static str),
 }
@@ -39,7 +39,7 @@ impl Pattern {
                 let suffix = &self.text[2..];
                 path.ends_with(suffix) || suffix.strip_prefix('/') == Some(path)
             }
-            Test::Expression(matcher) => matcher.matches(path),
+            Test::Expression(expression) => expression.matches(path),
             Test::Malformed(reason) => {
                 return Err(ContextError::Pattern {
                     pattern: self.text.clone(),
@@ -192,7 +192,9 @@ fn compile(pattern: &str) -> Test {
                 expression.push_str("[^/]");
                 is_expression = true;
             }
-            '.' | '+' | '(' | ')' | '|' | '{' | '}' | '$' => expression.extend(['\\', c]),
+            // Meant to be escaped as well are `|`, `{` and `}`; the bit map that says so has no room for them, so they
+            // keep what they mean in an expression. Docker's client does what it does.
+            '.' | '+' | '(' | ')' | '$' => expression.extend(['\\', c]),
             '\\' => {
                 expression.push('\\');
                 if let Some(escaped) = rest.next() {
@@ -211,7 +213,7 @@ fn compile(pattern: &str) -> Test {
         return test;
     }
     match regex::compile(&expression) {
-        Ok(matcher) => Test::Expression(matcher),
+        Ok(expression) => Test::Expression(expression),
         Err(reason) => Test::Malformed(reason),
     }
 }
@@ -272,6 +274,21 @@ mod tests {
             ("a.b", &["a.b"], &["axb"]),
             ("a+(b)|{c}$", &["a+(b)|{c}$"], &["aa(b)"]),
             ("a^b", &["a^b"], &["ab"]),
+            // Seen with Docker's client: alternatives and repetitions, where there is a wildcard too.
+            ("a|b", &["a|b"], &["a", "b"]),
+            ("?|b", &["x", "xyz", "ab", "b", "x/y"], &[""]),
+            ("x*|*y|z", &["x", "xa/b", "b/ay/c", "az"], &["a", "zb"]),
+            ("?|", &["a", "", "a/b"], &[]),
+            ("?\\|b", &["a|b"], &["a", "b"]),
+            ("?{2}", &["ab", "xy"], &["a", "abc", "x{2}"]),
+            ("[ab]{1,2}c", &["ac", "bac"], &["c", "aaac"]),
+            ("a{2,}?", &["aab", "aaaab"], &["ab", "a"]),
+            ("a{0}?", &["b"], &["ab"]),
+            ("{0}x?", &["xa", "bxa"], &["xab"]),
+            ("{2}x?", &["xa"], &["bxa"]),
+            ("?{,2}", &["a{,2}"], &["ab"]),
+            ("?{02}{x}", &["a{02}{x}"], &["aa"]),
+            ("\\b{2}a?", &["ab"], &["bab"]),
             ("*a^b", &[], &["a^b", "ab"]),
             ("\\*", &["*"], &["a"]),
             ("a\\ b", &["a b"], &["a\\ b"]),
@@ -350,7 +367,19 @@ mod tests {
 
     #[test]
     fn a_pattern_malformed_as_an_expression_fails_when_it_is_asked() {
-        for pattern in ["a\\q", "[z-a]", "[[:alpha:]]", "a\\1", "src\\python"] {
+        for pattern in [
+            "*{2}",
+            "?{2}{2}",
+            "**/{2}x?",
+            "?|{2}",
+            "?{1001}",
+            "?{2,1}",
+            "a\\q",
+            "[z-a]",
+            "[[:alpha:]]",
+            "a\\1",
+            "src\\python",
+        ] {
             let patterns = Patterns::parse(&["*", "!x", pattern]).unwrap();
             let mut own = Vec::new();
             assert!(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -11,30 +12,39 @@ use super::job::{Built, Shared};
 use super::solve_request::{Sessions, solve_request};
 use crate::buildkit::solve::{SolveError, solve};
 use crate::clock;
-use crate::manifest::model::CacheBackend;
 use crate::plan::PlannedContainer;
 use crate::profile;
 
-/// The frontend attribute `cache-imports` for a container: its cache, if there is one. Exactly one is imported: with
-/// several the builder takes one at random (moby/buildkit#6418). It is looked up first, as a missing one would be
+/// The frontend attribute `cache-imports` for a container: its best cache, if there is one. Exactly one is imported:
+/// with several the builder takes one at random (moby/buildkit#6418). They are looked up first, as a missing one would be
 /// reported as an error by the builder.
 pub(super) async fn imports(planned: &PlannedContainer, shared: &Shared) -> Option<String> {
-    if shared.cache == CacheBackend::None {
-        return None;
-    }
-    let container = &planned.container;
-    let reference = container.cache_repository.tag(&container.cache_tag);
-    match shared.registry.head_manifest(&reference).await {
-        Ok(found) => found.map(|_| {
-            let attributes = serde_json::json!({ "ref": reference.to_string() });
-            serde_json::json!([{ "Type": "registry", "Attrs": attributes }]).to_string()
-        }),
-        Err(error) => {
-            let message = format!("built without registry cache: {error}");
-            shared.events.warn(Some(&container.name), message).await;
-            None
+    let name = &planned.container.name;
+    let candidates = &planned.build_cache.imports;
+    let found = candidates
+        .iter()
+        .map(|reference| shared.registry.head_manifest(reference));
+    for (reference, found) in candidates.iter().zip(join_all(found).await) {
+        match found {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                let reference = reference.to_string();
+                let attributes = serde_json::json!({ "ref": reference });
+                let chosen = EventKind::CacheChosen {
+                    container: name.clone(),
+                    reference,
+                };
+                shared.events.send(chosen).await;
+                let import = serde_json::json!([{ "Type": "registry", "Attrs": attributes }]);
+                return Some(import.to_string());
+            }
+            Err(error) => {
+                let message = format!("built without the cache {reference}: {error}");
+                shared.events.warn(Some(name), message).await;
+            }
         }
     }
+    None
 }
 
 /// An export that is not done by then is given up: nobody waits for it, and the next run exports again.
@@ -53,12 +63,12 @@ pub(super) async fn export(
     shared: &Shared,
     cancel: &CancellationToken,
 ) {
+    let Some(reference) = &planned.build_cache.export else {
+        return;
+    };
     let started = clock::now();
     let container = &planned.container;
-    let reference = container
-        .cache_repository
-        .tag(&container.cache_tag)
-        .to_string();
+    let reference = reference.to_string();
     let exporting = EventKind::CacheExportStarted {
         container: container.name.clone(),
         reference: reference.clone(),
@@ -93,7 +103,7 @@ async fn solve_for_cache(
     cancel: &CancellationToken,
 ) -> Result<(), String> {
     let opened = Sessions::open(&planned.container, files, shared).await;
-    let sessions = opened.map_err(|failure| failure.message)?;
+    let sessions = opened.map_err(|error| error.to_string())?;
     let mut request = solve_request(
         planned,
         &built.parents,

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::builders::Builders;
 use super::cache;
 use super::event::{self, EventKind, Events};
 use super::files::FileSessions;
@@ -19,20 +20,21 @@ use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::clock;
-use crate::manifest::model::{Cache, CacheBackend, CacheExport};
 use crate::plan::{Plan, Work};
 use crate::reference::ImageRef;
 use crate::registry::Client;
 
 /// What a run works with.
 pub(crate) struct Tools {
-    pub(crate) builder: Builder,
+    /// At least one.
+    pub(crate) builders: Vec<Builder>,
+    /// Why they were chosen, for people.
+    pub(crate) chosen_by: String,
     pub(crate) registry: Client,
     pub(crate) auth: AuthService,
     /// Secrets and agents, by container.
     pub(crate) private: BTreeMap<String, Private>,
     pub(crate) events: Events,
-    pub(crate) cache: Cache,
     /// Names this machine to the builder.
     pub(crate) machine: String,
     /// The manifest's folder.
@@ -53,22 +55,33 @@ pub(crate) struct Tools {
 pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) -> RunOutcome {
     let started = clock::now();
     let containers = plan.containers.values();
-    let shared = Arc::new(Shared {
-        files: FileSessions::new(tools.builder.channel.clone(), tools.machine, containers),
-        builder: tools.builder,
-        registry: tools.registry,
-        auth: tools.auth,
-        private: tools.private,
-        events: tools.events,
-        cache: tools.cache.backend,
+    let shared = |builder: Builder| Shared {
+        files: FileSessions::new(builder.clone(), tools.machine.clone(), containers.clone()),
+        builder,
+        registry: tools.registry.clone(),
+        auth: tools.auth.clone(),
+        private: tools.private.clone(),
+        events: tools.events.clone(),
         output: plan.output,
         stall: tools.stall,
-        root: tools.root,
-    });
-    announce(&plan, &shared, tools.jobs, tools.keep_going).await;
+        root: tools.root.clone(),
+    };
+    let builders = Arc::new(Builders::new(tools.builders.into_iter().map(shared)));
+    // The last sender is to go with the run.
+    let events = tools.events;
+    let (jobs, keep_going) = (tools.jobs, tools.keep_going);
+    events
+        .send(announcement(
+            &plan,
+            &builders,
+            jobs,
+            keep_going,
+            tools.chosen_by,
+        ))
+        .await;
     for repository in tools.created {
         let created = EventKind::RepositoryCreated { repository };
-        shared.events.send(created).await;
+        events.send(created).await;
     }
     let mut dispatcher = Dispatcher {
         queue: ReadyQueue::new(
@@ -81,7 +94,8 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         built: IndexMap::new(),
         outcomes: BTreeMap::new(),
         plan: &plan,
-        shared: &shared,
+        builders: &builders,
+        events: &events,
     };
     dispatcher
         .build_all(tools.jobs, tools.keep_going, cancel)
@@ -92,7 +106,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         &plan,
         &built,
         &mut outcomes,
-        &shared,
+        builders.get(0),
         tools.releasing,
         cancel,
     )
@@ -102,20 +116,9 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         .filter(|name| plan.builds(name))
         .cloned()
         .collect();
-    if exports_caches(&tools.cache, &plan) && !containers.is_empty() && !cancel.is_cancelled() {
-        shared
-            .events
-            .send(EventKind::CachesExporting { containers })
-            .await;
-        export_caches(
-            &plan,
-            &built,
-            &shared.files.anew(),
-            &shared,
-            tools.jobs,
-            cancel,
-        )
-        .await;
+    if exports_caches(&plan) && !containers.is_empty() && !cancel.is_cancelled() {
+        events.send(EventKind::CachesExporting { containers }).await;
+        export_caches(&plan, &built, &builders, tools.jobs, cancel).await;
     }
     let containers = plan
         .containers
@@ -131,22 +134,27 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     let exit_code = outcome
         .error_kind()
         .map_or(0, crate::error::ErrorKind::code);
-    shared
-        .events
+    events
         .send(EventKind::RunFinished { exit_code, seconds })
         .await;
     outcome
 }
 
 /// Whether this run exports its build caches.
-pub(crate) fn exports_caches(cache: &Cache, plan: &Plan) -> bool {
-    cache.backend == CacheBackend::Registry
-        && cache.export == CacheExport::Channels
-        && plan.channels.channel_branch
-        && plan.output.push
+pub(crate) fn exports_caches(plan: &Plan) -> bool {
+    let mut containers = plan.containers.values();
+    plan.output.push && containers.any(|planned| planned.build_cache.export.is_some())
 }
 
-async fn announce(plan: &Plan, shared: &Shared, jobs: usize, keep_going: bool) {
+fn announcement(
+    plan: &Plan,
+    builders: &Builders,
+    jobs: usize,
+    keep_going: bool,
+    chosen_by: String,
+) -> EventKind {
+    let driver = builders.all().next();
+    let driver = driver.map_or("none", |shared| shared.builder.driver.name());
     let containers = plan
         .containers
         .iter()
@@ -156,16 +164,17 @@ async fn announce(plan: &Plan, shared: &Shared, jobs: usize, keep_going: bool) {
             waits_for: planned.parents.clone(),
             reason: planned.why(),
         });
-    let started = EventKind::RunStarted {
+    EventKind::RunStarted {
         format: event::FORMAT,
         skiff: env!("CARGO_PKG_VERSION"),
         release: plan.release.to_string(),
-        builder: shared.builder.description.clone(),
+        builder: builders.description(),
+        driver,
+        chosen_by,
         jobs,
         keep_going,
         containers: containers.collect(),
-    };
-    shared.events.send(started).await;
+    }
 }
 
 struct Dispatcher<'a> {
@@ -176,7 +185,8 @@ struct Dispatcher<'a> {
     built: IndexMap<String, Built>,
     outcomes: BTreeMap<String, ContainerOutcome>,
     plan: &'a Plan,
-    shared: &'a Arc<Shared>,
+    builders: &'a Arc<Builders>,
+    events: &'a Events,
 }
 
 impl Dispatcher<'_> {
@@ -229,23 +239,25 @@ impl Dispatcher<'_> {
         let Some(planned) = self.plan.containers.get(&name).cloned() else {
             return;
         };
-        self.shared
-            .events
+        self.events
             .send(EventKind::ContainerStarted {
                 container: name.clone(),
             })
             .await;
         let parents = self.images.clone();
-        let (shared, cancel) = (Arc::clone(self.shared), cancel.child_token());
+        let (builders, cancel) = (Arc::clone(self.builders), cancel.child_token());
         self.running.spawn(async move {
-            let report = job::run(&planned, &parents, &shared, &cancel).await;
+            let report = job::run(&planned, &parents, &builders, &cancel).await;
             (name, report)
         });
     }
 
     /// Takes in what is done; `false`: it failed, and what is built from it will not be.
     async fn take(&mut self, name: String, report: Report) -> bool {
-        let failed = matches!(report.result, Err(JobError::Failed(_) | JobError::TimedOut));
+        let failed = matches!(
+            report.result,
+            Err(JobError::Failed(_) | JobError::Lost(_) | JobError::TimedOut)
+        );
         if report.result.is_ok() {
             self.queue.finished(&name);
         }
@@ -287,13 +299,14 @@ impl Dispatcher<'_> {
                 ContainerStatus::Cancelled,
                 Some(Failure::new(reason.unwrap_or_else(|| "interrupted".into()))),
             ),
-            Err(JobError::Failed(failure)) => (ContainerStatus::Failed, Some(*failure)),
+            Err(JobError::Failed(failure) | JobError::Lost(failure)) => {
+                (ContainerStatus::Failed, Some(*failure))
+            }
             Err(JobError::TimedOut) => (ContainerStatus::Failed, Some(Failure::new("timed out"))),
         };
         let (cached_steps, total_steps) = report.steps;
         let seconds = report.seconds;
-        self.shared
-            .events
+        self.events
             .send(EventKind::ContainerFinished {
                 container: name.clone(),
                 status,
@@ -321,13 +334,15 @@ impl Dispatcher<'_> {
 async fn export_caches(
     plan: &Plan,
     built: &IndexMap<String, Built>,
-    files: &FileSessions,
-    shared: &Shared,
+    builders: &Builders,
     jobs: usize,
     cancel: &CancellationToken,
 ) {
+    let fresh: Vec<_> = builders.all().map(|shared| shared.files.anew()).collect();
     let exports = built.iter().filter_map(|(name, image)| {
         let planned = plan.containers.get(name).filter(|_| plan.builds(name))?;
+        let at = builders.of(name)?;
+        let (files, shared) = (fresh.get(at)?, builders.get(at));
         Some(cache::export(planned, image, files, shared, cancel))
     });
     let exports = futures_util::stream::iter(exports);

@@ -53,7 +53,12 @@ pub enum EventKind {
         format: u32,
         skiff: &'static str,
         release: String,
+        /// What builds: engines and builders with their addresses.
         builder: String,
+        /// `docker`, `docker-container` or `remote`.
+        driver: &'static str,
+        /// Why that one.
+        chosen_by: String,
         jobs: usize,
         /// Whether containers still start after one has failed.
         keep_going: bool,
@@ -71,6 +76,11 @@ pub enum EventKind {
     },
     ContainerStarted {
         container: String,
+    },
+    /// The build cache that this build imports, and no other.
+    CacheChosen {
+        container: String,
+        reference: String,
     },
     StepStarted {
         container: String,

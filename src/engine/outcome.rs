@@ -40,6 +40,9 @@ pub struct Failure {
     pub location: Option<Location>,
     /// The step's last lines, at most [`LOG_TAIL`].
     pub log: Vec<String>,
+    /// Facts that explain it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What the reader can do.
     pub helps: Vec<String>,
 }

@@ -6,6 +6,7 @@
 //! The way: `find` -> text -> `document` (syntax) -> `check` along `schema` and `not_built` -> `project` (merges
 //! `layer`s and their `options`, `discover`s folders, `locate`s files, checks `needs` and `collisions`).
 
+mod builder;
 mod check;
 mod collisions;
 mod container;

@@ -25,6 +25,7 @@ pub(crate) struct ProjectManifest {
     /// Moving tags, each with the branches whose commits may move it. A manifest that names none has `latest`, which
     /// follows the default branch.
     pub channels: IndexMap<Tag, Branches>,
+    pub builder: BuilderSettings,
     pub cache: Cache,
     /// Where release records live.
     pub state: Repository,
@@ -86,6 +87,26 @@ pub(crate) struct EcrSettings {
     pub create: bool,
 }
 
+/// Who builds, as far as the manifest says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BuilderSettings {
+    pub driver: DriverSetting,
+    /// The image of the driver `docker-container`.
+    pub image: String,
+    /// Addresses of remote builders.
+    pub endpoints: Vec<String>,
+}
+
+/// `builder.driver`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DriverSetting {
+    /// Endpoints if there are any; else the engine if it can; else a container in it.
+    Auto,
+    Docker,
+    Container,
+    Remote,
+}
+
 /// Where build caches go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CacheBackend {
@@ -98,6 +119,8 @@ pub(crate) enum CacheBackend {
 pub(crate) enum CacheExport {
     /// Those of branches that move a channel.
     Channels,
+    /// All, those without a channel under a tag of their branch.
+    Always,
     Never,
 }
 

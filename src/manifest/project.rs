@@ -14,7 +14,7 @@ use super::discover::{Discovery, Folder};
 use super::document::{Said, View};
 use super::layer::Layer;
 use super::model::{Branches, Cache, CacheBackend, CacheExport, ProjectManifest};
-use super::{locate, needs, registry};
+use super::{builder, locate, needs, registry};
 use crate::diagnostic::{Diagnostic, Severity, SourceText, Span};
 use crate::reference::Tag;
 
@@ -56,6 +56,8 @@ impl Project<'_> {
         self.diagnostics.extend(found);
         let (naming, state) = registry?;
         let channels = self.channels(view);
+        let (builder, found) = builder::read(view, source);
+        self.diagnostics.extend(found);
         let defaults = Layer::read(view.table("defaults"));
         let written: Vec<(String, Range<usize>, Layer)> = view
             .table("containers")
@@ -102,6 +104,7 @@ impl Project<'_> {
             path: self.location.path.to_owned(),
             registry: naming.registry,
             channels: branches(view),
+            builder,
             cache: cache(view),
             state,
             containers,
@@ -265,6 +268,7 @@ fn cache(view: View<'_>) -> Cache {
         },
         export: match text("export").as_deref() {
             Some("never") => CacheExport::Never,
+            Some("always") => CacheExport::Always,
             _ => CacheExport::Channels,
         },
     }

@@ -100,6 +100,11 @@ pub(crate) fn decide(
     }
 }
 
+/// The channels that commits of these sources may move.
+pub(crate) fn moved_by(channels: &IndexMap<Tag, Branches>, sources: &Sources) -> Vec<Tag> {
+    by_branch(channels, sources).unwrap_or_default()
+}
+
 /// The channels that the branch may move, at least one; or why there is none.
 fn by_branch(channels: &IndexMap<Tag, Branches>, sources: &Sources) -> Result<Vec<Tag>, String> {
     if let Some(name) = &sources.pull_request {

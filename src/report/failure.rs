@@ -16,6 +16,7 @@ pub(crate) fn render(container: &str, failure: &Failure, color: bool) -> String 
             source.line_range(location.first_line).start..source.line_range(location.last_line).end;
         diagnostic = diagnostic.at(Span::new(&source, range), "");
     }
+    diagnostic.notes.clone_from(&failure.notes);
     diagnostic.helps.clone_from(&failure.helps);
     let mut text = human::render(&[diagnostic], color);
     if !failure.log.is_empty() {
@@ -51,6 +52,7 @@ mod tests {
                 text: "FROM a\nRUN make \\\n  all\nCMD x\n".into(),
             }),
             log: vec!["no rule to make target".into()],
+            notes: vec!["make found none".into()],
             helps: vec!["write one".into()],
         };
         insta::assert_snapshot!(render("train", &failure, false), @r"
@@ -61,6 +63,7 @@ mod tests {
         3 | |   all
           | |_____^
           |
+          = note: make found none
           = help: write one
         last lines of [2/3] RUN make:
           | no rule to make target

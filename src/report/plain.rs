@@ -26,6 +26,8 @@ impl Plain {
                 skiff,
                 release,
                 builder,
+                driver,
+                chosen_by,
                 jobs,
                 containers,
                 ..
@@ -35,7 +37,7 @@ impl Plain {
                 self.width = widths.max().unwrap_or(0);
                 let (count, reasons) = (count(containers.len()), reasons(containers));
                 return Some(format!(
-                    "skiff {skiff}: release {release}, {count} ({reasons}), {jobs} at a time, {builder}"
+                    "skiff {skiff}: release {release}, {count} ({reasons}), {jobs} at a time, {builder} (driver {driver}: {chosen_by})"
                 ));
             }
             EventKind::Warning { container, message } => {
@@ -82,6 +84,10 @@ impl Plain {
                 digest,
                 ..
             } => (container, format!("{tag} is {digest}")),
+            EventKind::CacheChosen {
+                container,
+                reference,
+            } => (container, format!("imports the cache {reference}")),
             EventKind::CachesExporting { containers } => {
                 return Some(format!(
                     "exporting the caches of {} for the next run",
@@ -212,6 +218,8 @@ mod tests {
                 skiff: "0.1.0",
                 release: "r1".into(),
                 builder: "docker engine".into(),
+                driver: "docker",
+                chosen_by: "--builder".into(),
                 jobs: 2,
                 keep_going: false,
                 containers: vec![planned],
@@ -246,7 +254,7 @@ mod tests {
             time += std::time::Duration::from_secs(1);
         }
         insta::assert_snapshot!(lines.join("\n"), @r"
-        skiff 0.1.0: release r1, 1 container (all), 2 at a time, docker engine
+        skiff 0.1.0: release r1, 1 container (all), 2 at a time, docker engine (driver docker: --builder)
            1.0s train started
            3.0s train #2 [1/2] RUN make
            4.0s train #2 ! cc a.c

@@ -187,6 +187,7 @@ impl RunState {
                 container: None, ..
             }
             | EventKind::RepositoryCreated { .. }
+            | EventKind::CacheChosen { .. }
             | EventKind::Tagged { .. }
             | EventKind::RunFinished { .. } => {}
         }

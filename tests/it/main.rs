@@ -5,10 +5,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test that cannot go on fails.
 #![allow(unreachable_pub)] // One binary: `pub` says what `support` offers.
 
+mod cache;
 mod credentials;
 mod deploy;
+mod drivers;
 mod ecr;
+mod explained;
 mod failures;
+mod ignore;
 mod interrupts;
 mod keys;
 mod limits;

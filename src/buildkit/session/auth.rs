@@ -32,6 +32,29 @@ impl AuthService {
             found: Arc::default(),
         }
     }
+
+    /// What builders have asked for so far, and where the answers came from.
+    pub(crate) async fn given(&self) -> Vec<Given> {
+        let folder = self.sources.docker_config.as_ref();
+        let file = folder.map(|folder| folder.join("config.json").display().to_string());
+        let found = self.found.lock().await;
+        let given = found.iter().map(|(host, credentials)| Given {
+            host: host.clone(),
+            source: credentials.as_ref().map(|found| found.source.clone()),
+            looked_in: file.clone(),
+        });
+        given.collect()
+    }
+}
+
+/// What a builder was given for a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) host: RegistryHost,
+    /// Where the credentials were found: `auths in …/config.json`, the name of a helper; `None`: there were none.
+    pub(crate) source: Option<String>,
+    /// The file that was looked in.
+    pub(crate) looked_in: Option<String>,
 }
 
 /// BuildKit asks for Docker Hub by the host of its API (`registry.ConfigureHosts`); credentials know it by its name.

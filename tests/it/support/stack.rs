@@ -110,6 +110,11 @@ impl SecondEngine {
         Self::start(false, |dockerd| dockerd)
     }
 
+    /// With the store, and empty: a fresh runner.
+    pub(crate) fn fresh() -> Self {
+        Self::start(true, |dockerd| dockerd)
+    }
+
     /// With the store, and with room for 200 MB.
     pub(crate) fn on_a_small_disk() -> Self {
         Self::start(true, |dockerd| {
