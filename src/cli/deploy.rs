@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 
 use super::args::{FormatArg, PlanFormatArg};
 use super::request::{DeployRequest, Invocation, PlanRequest, Selection};
-use super::{builder, keys, registry};
+use super::{builder, contexts, keys, registry};
 use crate::atomic_file;
 use crate::buildkit::dial::choose::Found;
 use crate::buildkit::session::auth::AuthService;
@@ -72,6 +72,9 @@ pub(crate) async fn run(
         output.out("nothing to do: the manifest has no containers");
         return Ok(ExitCode::SUCCESS);
     }
+    let built = plan.containers.iter().filter(|(name, _)| plan.builds(name));
+    let built = built.map(|(_, planned)| &planned.container);
+    contexts::check(built, &project.manifest.root)?;
     let mut circumstances = ci::circumstances(&sources, environment);
     circumstances.reason.clone_from(&request.reason);
     execute(

@@ -2,6 +2,7 @@
 
 mod args;
 mod builder;
+mod contexts;
 mod deploy;
 mod inputs;
 mod keys;
