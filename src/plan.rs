@@ -7,6 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::cache::candidates::{BuildCache, is_cache_tag};
+use crate::changes::base::Base;
 use crate::diagnostic::Diagnostic;
 use crate::key::BuildReason;
 use crate::manifest::model::{Container, ContainerName};
@@ -36,6 +37,8 @@ pub(crate) struct Orders {
     /// Tags go to containers that are not built again too, where the manifest does not say.
     pub(crate) tag_unchanged: bool,
     pub(crate) output: ImageOutput,
+    /// What decided the selection, where it was not given.
+    pub(crate) base: Option<Base>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) containers: IndexMap<ContainerName, PlannedContainer>,
     pub(crate) channels: ChannelDecision,
     pub(crate) output: ImageOutput,
+    /// What the sources were compared with, where that decided the selection.
+    pub(crate) base: Option<Base>,
     /// The commit of the sources, marked where they differ from it.
     pub(crate) revision: Option<String>,
     /// Containers that are not in the run though a parent of theirs is.
@@ -248,6 +253,7 @@ pub(crate) fn make(
         release: orders.release,
         channels: orders.channels,
         output: orders.output,
+        base: orders.base,
     })
 }
 

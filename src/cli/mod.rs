@@ -11,6 +11,7 @@ mod opened;
 mod registry;
 mod releases;
 mod request;
+mod selection;
 
 use std::process::ExitCode;
 

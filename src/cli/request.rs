@@ -21,8 +21,15 @@ use crate::report::Progress;
 /// Which containers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
-    All { reason: &'static str },
+    All {
+        reason: &'static str,
+    },
     Named(Vec<String>),
+    /// Those that changed.
+    Changed {
+        /// `--since`.
+        since: Option<String>,
+    },
 }
 
 /// What holds for every command.
@@ -189,13 +196,12 @@ impl DeployRequest {
         else {
             return Err(errors);
         };
-        let all = |reason| Selection::All { reason };
         let named = !args.names.is_empty() || !tags.is_empty() || args.release.is_some();
         Ok(Self {
             selection: if args.all {
-                all("--all")
+                Selection::All { reason: "--all" }
             } else if args.names.is_empty() {
-                all("no names given: all, until changes are detected")
+                Selection::Changed { since: args.since }
             } else {
                 Selection::Named(args.names)
             },

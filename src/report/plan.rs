@@ -3,13 +3,25 @@
 use serde_json::{Value, json};
 
 use super::output::table;
+use crate::changes::base::Base;
 use crate::key::Key;
 use crate::plan::{Plan, PlannedContainer, Work};
 
 /// Version of the JSON form: fields may be added within a version.
 const FORMAT: u32 = 1;
 
+/// Why there is nothing to do.
+pub(crate) fn nothing(plan: &Plan) -> String {
+    match plan.base.as_ref().and_then(Base::named) {
+        Some(base) => format!("nothing changed since {base}"),
+        None => "nothing to do: the manifest has no containers".to_owned(),
+    }
+}
+
 pub(crate) fn render(plan: &Plan) -> String {
+    if plan.containers.is_empty() {
+        return nothing(plan);
+    }
     let header = ["CONTAINER", "DO", "IMAGE", "AFTER", "WHY"]
         .map(str::to_owned)
         .to_vec();
@@ -37,6 +49,10 @@ pub(crate) fn render(plan: &Plan) -> String {
         plan.release,
         plan.channels.reason
     );
+    if let Some(base) = &plan.base {
+        text.push('\n');
+        text.push_str(&base.sentence());
+    }
     if !plan.outdated.is_empty() {
         text.push_str(
             "\noutdated, as a container they are built from is in this run and they are not: ",
