@@ -253,7 +253,7 @@ async fn execute(
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
-    let private = private::look(&plan, environment)?;
+    let private = private::look(&plan, environment).await?;
     let event_file = invocation.events.as_deref().map(create).transpose()?;
     // Found out before anything is built, not after: the file can be written.
     let metadata = request.metadata_file.as_deref().map(create).transpose()?;

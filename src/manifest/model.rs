@@ -202,6 +202,9 @@ pub(crate) enum Network {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct BuildOptions {
     pub secrets: Vec<SecretSource>,
+    /// Names the sources of its secrets, where another container has others for the same id. A builder knows a secret by
+    /// its id only, and would run a step that both have once, with the value of either.
+    pub secrets_apart: Option<String>,
     pub ssh: Vec<SshAgent>,
     /// Lines of `/etc/hosts`: name to address.
     pub extra_hosts: BTreeMap<String, String>,
