@@ -30,6 +30,8 @@ pub(crate) struct Solve {
     pub(crate) entitlements: Vec<String>,
     /// Attributes of the `image` exporter; `None` builds and keeps the result in the builder's cache only.
     pub(crate) image: Option<Attributes>,
+    /// Attributes of the `docker` exporter, which sends the image to the session's [`super::session::load::Loader`].
+    pub(crate) docker: Option<Attributes>,
     /// Attributes of a `registry` cache export.
     pub(crate) cache_export: Option<Attributes>,
 }
@@ -111,13 +113,14 @@ fn message(reference: String, solve: Solve) -> SolveRequest {
         frontend: "dockerfile.v0".into(),
         frontend_attrs: map(solve.frontend),
         entitlements: solve.entitlements,
-        exporters: solve
-            .image
-            .map(|attrs| Exporter {
-                r#type: "image".into(),
-                attrs: map(attrs),
-            })
+        exporters: [("image", solve.image), ("docker", solve.docker)]
             .into_iter()
+            .filter_map(|(name, attrs)| {
+                Some(Exporter {
+                    r#type: name.into(),
+                    attrs: map(attrs?),
+                })
+            })
             .collect(),
         cache: Some(CacheOptions {
             exports: exports.into_iter().collect(),
