@@ -2,6 +2,7 @@
 
 mod args;
 mod builder;
+mod contexts;
 mod deploy;
 mod inputs;
 mod moving;
@@ -9,6 +10,7 @@ mod opened;
 mod registry;
 mod releases;
 mod request;
+mod selection;
 
 use std::process::ExitCode;
 
