@@ -35,6 +35,8 @@ pub(crate) struct Solve {
     pub(crate) image: Option<Attributes>,
     /// Images by tag, and what to take instead, by digest; with host and path in full.
     pub(crate) pins: BTreeMap<String, String>,
+    /// Attributes of the `docker` exporter, which sends the image to the session's [`super::session::load::Loader`].
+    pub(crate) docker: Option<Attributes>,
     /// Attributes of a `registry` cache export.
     pub(crate) cache_export: Option<Attributes>,
 }
@@ -116,13 +118,14 @@ fn message(reference: String, solve: Solve) -> SolveRequest {
         frontend: "dockerfile.v0".into(),
         frontend_attrs: map(solve.frontend),
         entitlements: solve.entitlements,
-        exporters: solve
-            .image
-            .map(|attrs| Exporter {
-                r#type: "image".into(),
-                attrs: map(attrs),
-            })
+        exporters: [("image", solve.image), ("docker", solve.docker)]
             .into_iter()
+            .filter_map(|(name, attrs)| {
+                Some(Exporter {
+                    r#type: name.into(),
+                    attrs: map(attrs?),
+                })
+            })
             .collect(),
         cache: Some(CacheOptions {
             exports: exports.into_iter().collect(),

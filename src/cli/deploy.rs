@@ -11,6 +11,7 @@ use super::{builder, contexts, keys, registry};
 use crate::atomic_file;
 use crate::buildkit::dial::choose::Found;
 use crate::buildkit::session::auth::AuthService;
+use crate::buildkit::session::load::Loader;
 use crate::cancel::{self, CancellationToken};
 use crate::changes::git::Checkout;
 use crate::diagnostic::{Diagnostic, Severity, human};
@@ -285,6 +286,7 @@ async fn execute(
         stall: request.stall,
         created,
         builders: found.builders,
+        loader: found.engine.map(Loader::new),
         chosen_by: found.reason,
         registry: client,
         auth: AuthService::new(credentials),

@@ -19,6 +19,7 @@ use super::releasing::{self, Releasing};
 use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
+use crate::buildkit::session::load::Loader;
 use crate::clock;
 use crate::plan::{Plan, Work};
 use crate::reference::ImageRef;
@@ -28,6 +29,8 @@ use crate::registry::Client;
 pub(crate) struct Tools {
     /// At least one.
     pub(crate) builders: Vec<Builder>,
+    /// Takes images for the local engine, if they are to go there by way of this process.
+    pub(crate) loader: Option<Loader>,
     /// Why they were chosen, for people.
     pub(crate) chosen_by: String,
     pub(crate) registry: Client,
@@ -58,6 +61,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     let shared = |builder: Builder| Shared {
         files: FileSessions::new(builder.clone(), tools.machine.clone(), containers.clone()),
         builder,
+        loader: tools.loader.clone(),
         registry: tools.registry.clone(),
         auth: tools.auth.clone(),
         private: tools.private.clone(),

@@ -13,13 +13,14 @@ use super::failure::{self, Scene};
 use super::files::FileSessions;
 use super::outcome::Failure;
 use super::private::Private;
-use super::solve_request::{Sessions, exporter, solve_request};
+use super::solve_request::{Sessions, docker_exporter, exporter, solve_request};
 use super::steps::Steps;
 use super::verify::{exported_digest, verify};
 use super::{cache, stall};
-use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
+use crate::buildkit::session::load::Loader;
 use crate::buildkit::solve::{Solve, SolveError, solve};
+use crate::buildkit::{Builder, Driver};
 use crate::cancel::overdue;
 use crate::clock;
 use crate::key::Key;
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     /// Secrets and agents, by container.
     pub(super) private: BTreeMap<String, Private>,
     pub(super) files: FileSessions,
+    /// Takes images for the local engine, where they are asked for and the builder has no way of its own.
+    pub(super) loader: Option<Loader>,
     pub(super) events: Events,
     pub(super) output: ImageOutput,
     /// The longest silence of the builder's own work, see [`stall`].
@@ -210,7 +213,17 @@ async fn build(
     let mut sessions = Sessions::open(container, &shared.files, shared).await?;
     let cache_imports = cache::imports(planned, shared).await;
     let mut request = solve_request(planned, parents, cache_imports.as_ref(), &sessions);
-    request.image = exporter(planned, shared.output, planned.wanted);
+    let stores = shared.builder.driver == Driver::Docker;
+    let output = ImageOutput {
+        load: shared.output.load && stores,
+        ..shared.output
+    };
+    request.image = exporter(planned, output, planned.wanted && stores);
+    let to_load = (shared.output.load && !stores).then(|| Solve {
+        image: None,
+        docker: Some(docker_exporter(planned)),
+        ..request.clone()
+    });
     let response = push(planned, request, &mut sessions, shared, steps, cancel).await?;
     let image = if shared.output.push {
         let pushed = container.repository.tag(&planned.tag);
@@ -228,6 +241,11 @@ async fn build(
     } else {
         Image::Local(exported_digest(&response))
     };
+    if let Some(mut request) = to_load {
+        // A solve of its own, all of it cached: of two exporters' digests a response keeps one.
+        request.session = sessions.container_session();
+        push(planned, request, &mut sessions, shared, steps, cancel).await?;
+    }
     Ok(Built {
         image,
         parents: parents.clone(),

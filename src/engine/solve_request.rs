@@ -45,6 +45,11 @@ impl Sessions {
         })
     }
 
+    /// The session that a solve names as its own.
+    pub(super) fn container_session(&self) -> String {
+        self.container.id.clone()
+    }
+
     /// Gives a solve that is tried again a new session for its credentials: the builder keeps what it got in a session for
     /// as long as that lives, and only a 401 makes it ask again (BuildKit `util/resolver/authorizer.go`). ECR says 403 of a
     /// token that has ended.
@@ -84,7 +89,10 @@ impl Sessions {
 /// A session that offers credentials, and what this container alone may see.
 async fn for_container(private: &Private, shared: &Shared) -> Result<Session, NoSession> {
     let Private { secrets, ssh, .. } = private.clone();
-    let services = Services::container(shared.auth.clone(), secrets, ssh);
+    let mut services = Services::container(shared.auth.clone(), secrets, ssh);
+    if let Some(loader) = &shared.loader {
+        services = services.with_loader(loader.clone());
+    }
     let channel = shared.builder.channel.clone();
     session::open(channel, services).await.map_err(NoSession)
 }
@@ -165,6 +173,12 @@ pub(super) fn exporter(
         set("rewrite-timestamp", true.to_string());
     }
     Some(attributes)
+}
+
+/// The attributes of the exporter that sends the image to the local engine, under the release's name.
+pub(super) fn docker_exporter(planned: &PlannedContainer) -> Attributes {
+    let name = planned.container.repository.tag(&planned.tag).to_string();
+    [("name".to_owned(), name)].into()
 }
 
 /// What the builder is asked to allow.
