@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 
 use crate::cache::candidates::{BuildCache, is_cache_tag};
+use crate::cache::mounts;
 use crate::diagnostic::Diagnostic;
-use crate::manifest::model::{Container, ContainerName};
+use crate::manifest::model::{Container, ContainerName, Mirror};
 use crate::manifest::pattern;
 use crate::project::Project;
-use crate::reference::Tag;
+use crate::reference::{Repository, Tag};
 use crate::release::channel::{ChannelDecision, Sources};
 
 /// Where built images go.
@@ -69,6 +70,39 @@ pub(crate) struct PlannedContainer {
     /// Why it is in the run.
     pub(crate) reason: String,
     pub(crate) build_cache: BuildCache,
+    pub(crate) carrying: Carrying,
+    /// From where its base images come.
+    pub(crate) mirrors: Vec<Mirror>,
+}
+
+/// What is done with the cache mounts of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carrying {
+    Off,
+    /// They are filled from what runs of channel branches kept.
+    Filled,
+    /// They are filled, and kept for the next run.
+    Both,
+}
+
+impl Carrying {
+    fn of(container: &Container, project: &Project, orders: &Orders) -> Self {
+        if !project.manifest.cache.mounts || container.platforms.len() != 1 {
+            Self::Off
+        } else if orders.channels.channel_branch && orders.output.push {
+            Self::Both
+        } else {
+            Self::Filled
+        }
+    }
+}
+
+impl PlannedContainer {
+    /// Where this run keeps something for the next one.
+    pub(crate) fn keeps_in(&self) -> Option<&Repository> {
+        let keeps = self.build_cache.export.is_some() || self.carrying == Carrying::Both;
+        keeps.then_some(&self.container.cache_repository)
+    }
 }
 
 impl Plan {
@@ -140,7 +174,9 @@ pub(crate) fn make(
             height: heights.get(name).copied().unwrap_or_default(),
             revision: sources.revision(),
             reason,
+            carrying: Carrying::of(container, project, &orders),
             build_cache: BuildCache::of(container, &project.manifest, sources),
+            mirrors: project.manifest.mirrors.clone(),
         };
         containers.insert(name.to_owned(), planned);
     }
@@ -210,7 +246,7 @@ fn reserved(what: &str, tag: &Tag, project: &Project) -> Option<Diagnostic> {
         .any(|container| is_cache_tag(container, tag))
     {
         "is the tag of a cache"
-    } else if ["key-", "unreleased-"]
+    } else if ["key-", "unreleased-", mounts::TAGS]
         .iter()
         .any(|prefix| tag.as_str().starts_with(prefix))
     {

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{
+    MatchType, Policy, PolicyAction, Rule, Selector, Update,
+};
 use bollard_buildkit_proto::moby::buildkit::v1::{
     CacheOptions, CacheOptionsEntry, Exporter, InfoRequest, SolveRequest, StatusRequest,
 };
@@ -15,6 +18,7 @@ use tonic::transport::Channel;
 use super::error::BuildError;
 use super::status::StatusUpdate;
 use super::{Builder, MAX_MESSAGE, new_id};
+use crate::manifest::model::Mirror;
 
 /// Attributes of a frontend, exporter or cache, in BuildKit's own words.
 pub(crate) type Attributes = BTreeMap<String, String>;
@@ -27,6 +31,8 @@ pub(crate) struct Solve {
     pub(crate) frontend: Attributes,
     /// What the builder is asked to allow, by BuildKit's names (`util/entitlements`).
     pub(crate) entitlements: Vec<String>,
+    /// From where images come, the first that fits.
+    pub(crate) mirrors: Vec<Mirror>,
     /// Attributes of the `image` exporter; `None` builds and keeps the result in the builder's cache only.
     pub(crate) image: Option<Attributes>,
     /// Attributes of a `registry` cache export.
@@ -118,7 +124,35 @@ fn message(reference: String, solve: Solve) -> SolveRequest {
             exports: exports.into_iter().collect(),
             ..CacheOptions::default()
         }),
+        source_policy: (!solve.mirrors.is_empty()).then(|| policy(&solve.mirrors)),
         ..SolveRequest::default()
+    }
+}
+
+/// Converts the names of images before anything is asked about them (BuildKit `sourcepolicy`; the rules are tried again
+/// from the first one after each conversion). A named context would replace images too, but also a stage that has an
+/// image's name.
+fn policy(mirrors: &[Mirror]) -> Policy {
+    Policy {
+        version: 1,
+        rules: mirrors.iter().map(mirrored).collect(),
+    }
+}
+
+fn mirrored(mirror: &Mirror) -> Rule {
+    // The characters that names of registries and repositories have, of which Go's `regexp` takes only the dot for more.
+    let of = mirror.of.replace('.', r"\.");
+    Rule {
+        action: PolicyAction::Convert.into(),
+        selector: Some(Selector {
+            identifier: format!("^docker-image://{of}/(.+)$"),
+            match_type: MatchType::Regex.into(),
+            ..Selector::default()
+        }),
+        updates: Some(Update {
+            identifier: format!("docker-image://{}/${{1}}", mirror.by),
+            ..Update::default()
+        }),
     }
 }
 

@@ -52,6 +52,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     let started = clock::now();
     let containers = plan.containers.values().map(|planned| &planned.container);
     let shared = Arc::new(Shared {
+        filling: tokio::sync::Mutex::default(),
         files: FileSessions::new(tools.builder.channel.clone(), tools.machine, containers),
         builder: tools.builder,
         registry: tools.registry,
@@ -134,7 +135,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
 /// Whether this run exports its build caches.
 pub(crate) fn exports_caches(plan: &Plan) -> bool {
     let mut containers = plan.containers.values();
-    plan.output.push && containers.any(|planned| planned.build_cache.export.is_some())
+    plan.output.push && containers.any(|planned| planned.keeps_in().is_some())
 }
 
 async fn announce(plan: &Plan, shared: &Shared, jobs: usize, keep_going: bool) {

@@ -14,7 +14,7 @@ use super::discover::{Discovery, Folder};
 use super::document::{Said, View};
 use super::layer::Layer;
 use super::model::{Branches, Cache, CacheBackend, CacheExport, ProjectManifest};
-use super::{locate, needs, registry};
+use super::{locate, mirrors, needs, registry};
 use crate::diagnostic::{Diagnostic, Severity, SourceText, Span};
 use crate::reference::Tag;
 
@@ -56,6 +56,8 @@ impl Project<'_> {
         self.diagnostics.extend(found);
         let (naming, state) = registry?;
         let channels = self.channels(view);
+        let (mirrors, found) = mirrors::read(view, source);
+        self.diagnostics.extend(found);
         let defaults = Layer::read(view.table("defaults"));
         let written: Vec<(String, Range<usize>, Layer)> = view
             .table("containers")
@@ -103,6 +105,7 @@ impl Project<'_> {
             registry: naming.registry,
             channels: branches(view),
             cache: cache(view),
+            mirrors,
             state,
             containers,
         })
@@ -268,5 +271,6 @@ fn cache(view: View<'_>) -> Cache {
             Some("always") => CacheExport::Always,
             _ => CacheExport::Channels,
         },
+        mounts: text("mounts").as_deref() == Some("registry"),
     }
 }

@@ -65,8 +65,6 @@ timeout = "60m"
     ]);
     let diagnostics = load_in(dir.path(), text).unwrap_err();
     insta::assert_snapshot!(titles(&diagnostics).join("\n"), @r#"
-    `cache.mounts = "registry"` is not built yet
-    `mirrors` is not built yet
     `defaults.tag_unchanged` is not built yet
     `containers.train.extra_inputs` is not built yet
     `containers.train.max_age` is not built yet
@@ -653,4 +651,11 @@ fn another_version_stands_alone() {
       |
       = help: write comparators such as ">=0.3" or ">=0.3, <1"; operators: >= > < <= = ^ ~
     "#);
+}
+
+#[test]
+fn mirrors_have_names_of_registries_and_are_not_mirrored_themselves() {
+    insta::assert_snapshot!(errors_of(
+        "[mirrors]\n\"docker.io\" = \"quay.io/hub\"\n\"quay.io\" = \"mirror.example:5000\"\nlibrary = \"x.example\"\n\"gcr.io\" = \"https://x.example\""
+    ), @"");
 }
