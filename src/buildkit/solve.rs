@@ -1,6 +1,7 @@
 //! Solve and Status: one build from request to exporter response.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
@@ -63,6 +64,7 @@ pub(crate) async fn solve(
     let ended = CancellationToken::new();
     let status = forward(client(builder), reference.clone(), updates, ended.clone());
     let status = AbortOnDropHandle::new(tokio::spawn(status));
+    let connects = builder.connects.load(Ordering::Relaxed);
     let mut client = client(builder);
     let result = tokio::select! {
         result = client.solve(message(reference, request)) => {
@@ -76,7 +78,9 @@ pub(crate) async fn solve(
     let _ = status.await;
     match result {
         Err(SolveError::Failed(error)) if error.answer_lost => {
-            let connection_lost = !answers(&mut client).await;
+            // The channel connects again by itself: to a builder that was started again, say, which knows of no build.
+            let answers = answers(builder).await;
+            let connection_lost = !answers || builder.connects.load(Ordering::Relaxed) != connects;
             Err(SolveError::Failed(BuildError {
                 connection_lost,
                 ..error
@@ -87,7 +91,8 @@ pub(crate) async fn solve(
 }
 
 /// Whether the builder still answers.
-async fn answers(client: &mut ControlClient<Channel>) -> bool {
+pub(crate) async fn answers(builder: &Builder) -> bool {
+    let mut client = client(builder);
     let info = client.info(InfoRequest {});
     tokio::time::timeout(STATUS_GRACE, info)
         .await

@@ -10,6 +10,7 @@
 //! has a `from` or is read-only is left alone.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::context::lexical;
@@ -195,10 +196,10 @@ fn stages_below(dockerfile: &Dockerfile, stage: usize) -> Vec<usize> {
     let mut at = stage;
     loop {
         let base = dockerfile.stages[at].base.text.to_lowercase();
-        let earlier = dockerfile.stages[..at].iter();
+        let mut earlier = dockerfile.stages[..at].iter();
         let named = |s: &dockerfile::Stage| s.name.as_ref().is_some_and(|name| name.text == base);
-        match earlier.enumerate().filter(|(_, s)| named(s)).last() {
-            Some((below, _)) => {
+        match earlier.rposition(named) {
+            Some(below) => {
                 chain.insert(0, below);
                 at = below;
             }
@@ -222,7 +223,7 @@ fn read(flag: &str) -> Option<(String, String)> {
             "id" => id = Some(value.to_owned()),
             "target" | "dst" | "destination" => target = Some(value),
             key @ ("uid" | "gid" | "mode" | "sharing") => {
-                options.push_str(&format!(",{key}={value}"));
+                let _ = write!(options, ",{key}={value}");
             }
             "rw" | "readwrite" if value.is_empty() => {}
             _ => return None,
@@ -263,13 +264,12 @@ impl Inputs {
             let inside = path.canonicalize().ok();
             let inside = inside.filter(|path| path.starts_with(context) && path.is_file());
             let small = |path: &Path| path.metadata().is_ok_and(|m| m.len() <= MAX_FILE);
-            match inside.filter(|path| small(path)).map(std::fs::read) {
-                Some(Ok(bytes)) => said.extend(Digest::of(&bytes).as_str().as_bytes()),
-                _ => {
-                    self.said = None;
-                    return;
-                }
-            }
+            let read = inside.filter(|path| small(path)).map(std::fs::read);
+            let Some(Ok(bytes)) = read else {
+                self.said = None;
+                return;
+            };
+            said.extend(Digest::of(&bytes).as_str().as_bytes());
         }
     }
 

@@ -76,6 +76,88 @@ pub(crate) enum Command {
     Build(DeployArgs),
     /// List what a container is made from: the files that are sent as context, each with its hash
     Inputs(InputsArgs),
+    /// List what was released, promoted and rolled back
+    Releases(ReleasesArgs),
+    /// Show what each channel stands on, and whether its tags say the same
+    Status(StatusArgs),
+    /// Move a channel to a release; ends a hold
+    Promote(PromoteArgs),
+    /// Move a channel back to the set before, and hold it there until the next promote
+    Rollback(RollbackArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleasesArgs {
+    /// How many, the newest first
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+
+    /// How it is shown
+    #[arg(long, value_enum, default_value_t = FormatArg::Human, value_name = "FORMAT")]
+    pub(crate) format: FormatArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// This channel only [default: the manifest's, and those that were moved by name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: Option<String>,
+
+    /// How it is shown
+    #[arg(long, value_enum, default_value_t = FormatArg::Human, value_name = "FORMAT")]
+    pub(crate) format: FormatArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    /// The release's name, as `skiff releases` lists it
+    #[arg(value_name = "RELEASE")]
+    pub(crate) release: String,
+
+    /// These containers of it only [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// Move the channel though it stands on a diverged, unknown or newer commit
+    #[arg(long)]
+    pub(crate) force_promote: bool,
+
+    #[command(flatten)]
+    pub(crate) moving: MoveArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// These containers only [default: the set]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// Back to this release [default: the set before this one]
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) to: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) moving: MoveArgs,
+}
+
+/// What `promote` and `rollback` have in common.
+#[derive(Debug, Args)]
+pub(crate) struct MoveArgs {
+    /// The channel [default: the manifest's, where it has one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) channel: Option<String>,
+
+    /// Print what would move, and move nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+
+    /// Do not ask on a terminal
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -100,13 +182,17 @@ pub(crate) enum FormatArg {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct DeployArgs {
-    /// Containers by name; `all` is every one [default: all, until changes are detected]
+    /// Containers by name; `all` is every one [default: those that changed]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
 
     /// Every container of the manifest
     #[arg(long, conflicts_with = "names")]
     pub(crate) all: bool,
+
+    /// The containers that changed since this commit, branch or tag [default: since the last release, as far as that is known]
+    #[arg(long, value_name = "REV", conflicts_with_all = ["names", "all"])]
+    pub(crate) since: Option<String>,
 
     /// Print what would be done, and do nothing
     #[arg(long)]
@@ -139,6 +225,10 @@ pub(crate) struct DeployArgs {
     /// Build for this platform instead of the manifest's, such as linux/arm64; several joined by commas
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,
+
+    /// An address of a builder, several with commas between, or a driver (docker, docker-container)
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub(crate) builder: Vec<String>,
 
     /// Write what became of each container to this file, as JSON
     #[arg(long, value_name = "FILE")]

@@ -1,10 +1,16 @@
 //! The command line: arguments to requests, one thin function a command.
 
 mod args;
+mod builder;
+mod contexts;
 mod deploy;
 mod inputs;
+mod moving;
+mod opened;
 mod registry;
+mod releases;
 mod request;
+mod selection;
 
 use std::process::ExitCode;
 
@@ -44,6 +50,10 @@ async fn dispatch(cli: Cli, environment: &Environment, output: &Output) -> Resul
         Command::Deploy(args) => deploy(args, true, &invocation, environment, output).await,
         Command::Build(args) => deploy(args, false, &invocation, environment, output).await,
         Command::Inputs(args) => inputs::run(&args, &invocation, environment, output),
+        Command::Releases(args) => releases::list(&args, &invocation, environment, output).await,
+        Command::Status(args) => releases::status(&args, &invocation, environment, output).await,
+        Command::Promote(args) => moving::promote(args, &invocation, environment, output).await,
+        Command::Rollback(args) => moving::rollback(args, &invocation, environment, output).await,
     }
 }
 

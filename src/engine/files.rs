@@ -8,8 +8,8 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::Mutex;
 use tonic::Status;
-use tonic::transport::Channel;
 
+use crate::buildkit::Builder;
 use crate::buildkit::session::filesync::{FileSyncService, LocalDir};
 use crate::buildkit::session::{self, Services, Session};
 use crate::context::inputs::MAIN;
@@ -22,7 +22,7 @@ pub(super) const CONTEXT: &str = MAIN;
 
 /// The folders that sessions serve, by context root: local name → folder.
 pub(super) struct FileSessions {
-    channel: Channel,
+    builder: Builder,
     /// Names this machine in shared keys, so that two machines never update each other's copy.
     machine: String,
     served: BTreeMap<PathBuf, HashMap<String, PathBuf>>,
@@ -37,7 +37,7 @@ pub(super) struct FileSession {
 
 impl FileSessions {
     pub(super) fn new<'a>(
-        channel: Channel,
+        builder: Builder,
         machine: String,
         containers: impl IntoIterator<Item = &'a Container>,
     ) -> Self {
@@ -54,7 +54,7 @@ impl FileSessions {
             }
         }
         Self {
-            channel,
+            builder,
             machine,
             served,
             open: Mutex::default(),
@@ -64,7 +64,7 @@ impl FileSessions {
     /// The same folders, with no session open.
     pub(super) fn anew(&self) -> Self {
         Self {
-            channel: self.channel.clone(),
+            builder: self.builder.clone(),
             machine: self.machine.clone(),
             served: self.served.clone(),
             open: Mutex::default(),
@@ -76,7 +76,8 @@ impl FileSessions {
     /// One is opened at a time: a builder that is slow to accept is not asked more often for that.
     pub(super) async fn get(&self, root: &Path) -> Result<Arc<FileSession>, Status> {
         let mut open = self.open.lock().await;
-        if let Some(session) = open.get(root).and_then(Weak::upgrade) {
+        let known = open.get(root).and_then(Weak::upgrade);
+        if let Some(session) = known.filter(|known| known.session.is_open()) {
             return Ok(session);
         }
         let folders = self.served.get(root).into_iter().flatten();
@@ -87,7 +88,7 @@ impl FileSessions {
             Arc::default(),
         );
         let services = Services::files(files.clone(), self.shared_key(root));
-        let session = session::open(self.channel.clone(), services).await?;
+        let session = session::open(self.builder.channel.clone(), services).await?;
         let opened = Arc::new(FileSession { session, files });
         open.insert(root.to_owned(), Arc::downgrade(&opened));
         Ok(opened)
@@ -103,7 +104,7 @@ impl FileSessions {
         let folders = HashMap::from([(name.to_owned(), local_dir(folder))]);
         let files = FileSyncService::new(folders, Arc::default());
         let services = Services::files(files.clone(), self.shared_key(folder));
-        let session = session::open(self.channel.clone(), services).await?;
+        let session = session::open(self.builder.channel.clone(), services).await?;
         Ok(FileSession { session, files })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::builders::Builders;
 use super::event::{EventKind, Events};
 use super::failure::{self, Scene};
 use super::files::FileSessions;
@@ -101,6 +102,8 @@ pub(super) enum JobError {
     Cancelled,
     TimedOut,
     Failed(Box<Failure>),
+    /// The builder was lost, and with it the build.
+    Lost(Box<Failure>),
 }
 
 impl From<Failure> for JobError {
@@ -116,14 +119,14 @@ const PUSH_RETRIES: u32 = 2;
 pub(super) async fn run(
     planned: &PlannedContainer,
     parents: &BTreeMap<String, ImageRef>,
-    shared: &Shared,
+    builders: &Builders,
     cancel: &CancellationToken,
 ) -> Report {
     let started = clock::now();
     let mut steps = Steps::new(&planned.container.name);
     let limit = planned.container.timeout;
     let result = tokio::select! {
-        result = build(planned, parents, shared, &mut steps, cancel) => result,
+        result = build_somewhere(planned, parents, builders, &mut steps, cancel) => result,
         // Dropping the work drops the Solve call, which cancels the build.
         () = after(limit) => Err(JobError::TimedOut),
         () = overdue(cancel) => Err(JobError::Cancelled),
@@ -137,6 +140,39 @@ pub(super) async fn run(
         steps: steps.counts(),
         seconds: started.elapsed().as_secs_f64(),
     }
+}
+
+/// Builds on the container's builder. When that is lost, once more: there if it comes back, else on another.
+async fn build_somewhere(
+    planned: &PlannedContainer,
+    parents: &BTreeMap<String, ImageRef>,
+    builders: &Builders,
+    steps: &mut Steps,
+    cancel: &CancellationToken,
+) -> Result<Built, JobError> {
+    let name = &planned.container.name;
+    let Some(at) = builders.of(name) else {
+        return Err(Failure::new("every builder was lost").into());
+    };
+    let failure = match build(planned, parents, builders.get(at), steps, cancel).await {
+        Err(JobError::Lost(failure)) => failure,
+        other => return other,
+    };
+    let next = tokio::select! {
+        next = builders.after_loss(at, name) => next,
+        () = cancel.cancelled() => return Err(JobError::Cancelled),
+    };
+    let Some(next) = next else {
+        return Err(JobError::Lost(failure));
+    };
+    let shared = builders.get(next);
+    let message = format!(
+        "{}; building again on {}",
+        failure.message, shared.builder.description
+    );
+    shared.events.warn(Some(name), message).await;
+    *steps = Steps::new(name);
+    build(planned, parents, shared, steps, cancel).await
 }
 
 async fn after(limit: Option<Duration>) {
@@ -219,7 +255,11 @@ async fn push(
         {
             return Err(failure.into());
         }
-        if error.connection_lost || !steps.push_failed() || attempt > PUSH_RETRIES {
+        if error.connection_lost {
+            let builder = &shared.builder.description;
+            return Err(JobError::Lost(Box::new(failure::lost(builder))));
+        }
+        if !steps.push_failed() || attempt > PUSH_RETRIES {
             let scene = Scene {
                 container,
                 builder: &shared.builder.description,

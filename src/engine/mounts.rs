@@ -317,7 +317,7 @@ async fn run(
     let (files, session) = match (served, credentials(shared).await) {
         (Ok(files), Ok(session)) => (files, session),
         (Err(status), _) => return (None, Err(status.message().to_owned())),
-        (_, Err(failure)) => return (None, Err(failure.message)),
+        (_, Err(error)) => return (None, Err(error.to_string())),
     };
     let container = &planned.container;
     let mut frontend = Attributes::from([

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::{CONTEXT, FileSession, FileSessions, local_name};
-use super::job::Shared;
+use super::job::{JobError, Shared};
 use super::outcome::Failure;
 use super::private::Private;
 use crate::buildkit::session::{self, Services, Session};
@@ -29,13 +29,10 @@ impl Sessions {
         container: &Container,
         from: &FileSessions,
         shared: &Shared,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, NoSession> {
         let mut files = Vec::new();
         for root in std::iter::once(&container.context).chain(container.contexts.values()) {
-            files.push((
-                root.clone(),
-                from.get(root).await.map_err(|status| lost(&status))?,
-            ));
+            files.push((root.clone(), from.get(root).await.map_err(NoSession)?));
         }
         let private = shared.private.get(&container.name).cloned();
         let private = private.unwrap_or_default();
@@ -54,7 +51,7 @@ impl Sessions {
         &mut self,
         request: &mut Solve,
         shared: &Shared,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NoSession> {
         self.container = for_container(&self.private, shared).await?;
         request.session.clone_from(&self.container.id);
         Ok(())
@@ -77,22 +74,28 @@ impl Sessions {
 }
 
 /// A session that offers credentials and nothing else.
-pub(super) async fn credentials(shared: &Shared) -> Result<Session, Failure> {
+pub(super) async fn credentials(shared: &Shared) -> Result<Session, NoSession> {
     for_container(&Private::default(), shared).await
 }
 
 /// A session that offers credentials, and what this container alone may see.
-async fn for_container(private: &Private, shared: &Shared) -> Result<Session, Failure> {
+async fn for_container(private: &Private, shared: &Shared) -> Result<Session, NoSession> {
     let Private { secrets, ssh } = private.clone();
     let services = Services::container(shared.auth.clone(), secrets, ssh);
     let channel = shared.builder.channel.clone();
-    session::open(channel, services)
-        .await
-        .map_err(|status| lost(&status))
+    session::open(channel, services).await.map_err(NoSession)
 }
 
-fn lost(status: &tonic::Status) -> Failure {
-    Failure::new(format!("no session with the builder: {}", status.message()))
+/// The builder did not take a session: it cannot build anything.
+#[derive(Debug, thiserror::Error)]
+#[error("no session with the builder: {}", .0.message())]
+pub(super) struct NoSession(tonic::Status);
+
+impl From<NoSession> for JobError {
+    fn from(error: NoSession) -> Self {
+        let help = "see that the builder still runs; running the same command again is safe";
+        Self::Lost(Box::new(Failure::new(error.to_string()).help(help)))
+    }
 }
 
 /// The solve that builds a container from its sources and these parents, without exports.

@@ -25,6 +25,7 @@ pub(crate) struct ProjectManifest {
     /// Moving tags, each with the branches whose commits may move it. A manifest that names none has `latest`, which
     /// follows the default branch.
     pub channels: IndexMap<Tag, Branches>,
+    pub builder: BuilderSettings,
     pub cache: Cache,
     /// Those of longer prefixes first; no mirror is itself mirrored.
     pub mirrors: Vec<Mirror>,
@@ -61,7 +62,7 @@ impl ProjectManifest {
 }
 
 /// Where images go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Registry {
     pub provider: Provider,
     /// With [`Provider::Ecr`] a stand-in until [`ProjectManifest::locate`] is told the host.
@@ -86,6 +87,26 @@ pub(crate) struct EcrSettings {
     pub region: Option<String>,
     /// Make repositories that are missing.
     pub create: bool,
+}
+
+/// Who builds, as far as the manifest says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BuilderSettings {
+    pub driver: DriverSetting,
+    /// The image of the driver `docker-container`.
+    pub image: String,
+    /// Addresses of remote builders.
+    pub endpoints: Vec<String>,
+}
+
+/// `builder.driver`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DriverSetting {
+    /// Endpoints if there are any; else the engine if it can; else a container in it.
+    Auto,
+    Docker,
+    Container,
+    Remote,
 }
 
 /// Where build caches go.
@@ -131,7 +152,7 @@ impl Mirror {
 }
 
 /// One container of the manifest, everything that the manifest and the defaults say of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Container {
     pub name: ContainerName,
     /// The build context, absolute.
@@ -193,7 +214,7 @@ pub(crate) enum Network {
 }
 
 /// What a build is given beside its files and arguments.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct BuildOptions {
     pub secrets: Vec<SecretSource>,
     pub ssh: Vec<SshAgent>,
@@ -210,7 +231,7 @@ pub(crate) struct BuildOptions {
 }
 
 /// A secret: where its value is read when a build asks for it. The value is no part of the manifest.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SecretSource {
     pub id: String,
     pub from: SecretFrom,
@@ -226,7 +247,7 @@ pub(crate) enum SecretFrom {
 }
 
 /// An agent that a build may have sign for it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SshAgent {
     pub id: String,
     /// Absolute; `None`: the one of `SSH_AUTH_SOCK`.

@@ -14,7 +14,7 @@ use super::discover::{Discovery, Folder};
 use super::document::{Said, View};
 use super::layer::Layer;
 use super::model::{Branches, Cache, CacheBackend, CacheExport, ProjectManifest};
-use super::{locate, mirrors, needs, registry};
+use super::{builder, locate, mirrors, needs, registry};
 use crate::diagnostic::{Diagnostic, Severity, SourceText, Span};
 use crate::reference::Tag;
 
@@ -56,6 +56,8 @@ impl Project<'_> {
         self.diagnostics.extend(found);
         let (naming, state) = registry?;
         let channels = self.channels(view);
+        let (builder, found) = builder::read(view, source);
+        self.diagnostics.extend(found);
         let (mirrors, found) = mirrors::read(view, source);
         self.diagnostics.extend(found);
         let defaults = Layer::read(view.table("defaults"));
@@ -104,6 +106,7 @@ impl Project<'_> {
             path: self.location.path.to_owned(),
             registry: naming.registry,
             channels: branches(view),
+            builder,
             cache: cache(view),
             mirrors,
             state,

@@ -203,7 +203,7 @@ impl Mover {
     }
 
     /// All manifests are read before the first tag moves: an image that is gone must not leave a mixed set.
-    async fn with_manifests(
+    pub(crate) async fn with_manifests(
         &mut self,
         channel: &Tag,
         wrong: Vec<(String, Placed)>,

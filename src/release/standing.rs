@@ -84,10 +84,6 @@ impl Standing {
     }
 
     /// The commit of the release that moved it last.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "what changed since is not asked yet")
-    )]
     pub(crate) fn commit(&self) -> Option<&str> {
         let release = self.release.as_ref()?;
         let mut placed = self.containers.values().filter(|p| p.release == *release);

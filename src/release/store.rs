@@ -100,6 +100,13 @@ impl Store {
         Ok(tags)
     }
 
+    /// The channels that have a checkpoint.
+    pub(crate) async fn channels(&self) -> Result<Vec<Tag>, StoreError> {
+        let tags = self.registry.list_tags(&self.repository).await?;
+        let name = |tag: &Tag| Tag::new(tag.as_str().strip_prefix("channel-")?).ok();
+        Ok(tags.iter().filter_map(name).collect())
+    }
+
     /// Reads the records under these tags. One that is gone meanwhile is left out.
     pub(crate) async fn records(&mut self, tags: &[Tag]) -> Result<Read, StoreError> {
         let missing = tags.iter().filter(|tag| !self.known.contains_key(*tag));

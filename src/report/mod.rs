@@ -9,6 +9,7 @@ pub(crate) mod output;
 mod plain;
 pub(crate) mod plan;
 mod region;
+pub(crate) mod releases;
 mod row;
 mod state;
 pub(crate) mod summary;

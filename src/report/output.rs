@@ -43,6 +43,21 @@ impl Output {
         write_above(&mut self.lock(), text);
     }
 
+    /// Asks on stderr, and reads the answer from stdin; `None` where either is no terminal: nobody is there to answer.
+    #[expect(clippy::disallowed_methods, reason = "the one owner of stderr")]
+    pub(crate) fn confirm(&self, question: &str) -> Option<bool> {
+        use std::io::IsTerminal as _;
+
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let _region = self.lock();
+        write_err(&format!("{question} [y/N] "));
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        Some(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
     /// The live region is `lines` from now on, and `above`, if not empty, is added to what stands above it.
     pub(crate) fn live(&self, above: &str, lines: Vec<Line>) {
         write_err(&self.lock().replace(above, lines, columns()));

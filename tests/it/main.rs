@@ -6,8 +6,11 @@
 #![allow(unreachable_pub)] // One binary: `pub` says what `support` offers.
 
 mod cache;
+mod changes;
+mod contexts;
 mod credentials;
 mod deploy;
+mod drivers;
 mod ecr;
 mod explained;
 mod failures;

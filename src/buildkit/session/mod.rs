@@ -37,7 +37,15 @@ use super::{CONNECTION_WINDOW, MAX_HEADERS, MAX_MESSAGE, STREAM_WINDOW, new_id};
 /// An open session. Dropping it closes it.
 pub(crate) struct Session {
     pub(crate) id: String,
+    ended: CancellationToken,
     _close: DropGuard,
+}
+
+impl Session {
+    /// Whether the builder can still reach it: it ends with its connection.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.ended.is_cancelled()
+    }
 }
 
 /// What a session offers.
@@ -119,7 +127,13 @@ pub(crate) async fn open(channel: Channel, services: Services) -> Result<Session
         .into_inner();
 
     let closed = CancellationToken::new();
-    let tunnel = Tunnel::new(incoming, sender, closed.clone().cancelled_owned());
+    let ended = CancellationToken::new();
+    let tunnel = Tunnel::new(
+        incoming,
+        sender,
+        closed.clone().cancelled_owned(),
+        ended.clone().drop_guard(),
+    );
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -133,6 +147,7 @@ pub(crate) async fn open(channel: Channel, services: Services) -> Result<Session
     });
     Ok(Session {
         id,
+        ended,
         _close: closed.drop_guard(),
     })
 }

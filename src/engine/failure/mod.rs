@@ -16,6 +16,12 @@ use crate::buildkit::session::auth::AuthService;
 use crate::manifest::model::Container;
 use crate::project::shown;
 
+/// The builder is gone.
+pub(super) fn lost(builder: &str) -> Failure {
+    Failure::new(format!("the connection to the builder was lost: {builder}"))
+        .help("see that the builder still runs (its log says why it ended); running the same command again is safe")
+}
+
 /// What failed, and where.
 pub(super) struct Scene<'a> {
     pub(super) container: &'a Container,
@@ -29,11 +35,6 @@ pub(super) struct Scene<'a> {
 
 /// Explains a failed build. It looks at files of the context where one of them is missed.
 pub(super) async fn explain(error: &BuildError, steps: &Steps, scene: &Scene<'_>) -> Failure {
-    if error.connection_lost {
-        let builder = scene.builder;
-        return Failure::new(format!("the connection to the builder was lost: {builder}"))
-            .help("see that the engine still runs (its log says why it ended); running the same command again is safe");
-    }
     let mut failure = described(error, steps, scene);
     let tried = Tried::ask(scene.auth, &failure.message).await;
     let missing = missing_source::path(&failure.message).map(str::to_owned);

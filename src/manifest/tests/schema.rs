@@ -380,7 +380,7 @@ fn wrong_values_say_what_would_be_right() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     insta::assert_snapshot!(errors_of(
-        "untrusted = \"pr/{name}\"\n[channels]\nlatest = [\"release/*\"]\n[builder]\ndriver = \"remote\"\nendpoints = [\"tcp://b1:1234\"]\n[cache]\nbackend = \"s3\"\n[defaults]\ntags = [\"{version}\"]"
+        "untrusted = \"pr/{name}\"\n[channels]\nlatest = [\"release/*\"]\n[cache]\nbackend = \"s3\"\n[defaults]\ntags = [\"{version}\"]"
     ), @r#"
     error: `registry.untrusted` is not built yet
      --> containers.toml:5:1
@@ -398,34 +398,18 @@ fn what_is_not_built_is_refused_by_name() {
       |
       = help: write the names of the branches, one by one
 
-    error: `builder.driver = "remote"` is not built yet
-     --> containers.toml:9:10
-      |
-    9 | driver = "remote"
-      |          ^^^^^^^^
-      |
-      = help: use "auto" or "docker"
-
-    error: `builder.endpoints` is not built yet
-      --> containers.toml:10:1
-       |
-    10 | endpoints = ["tcp://b1:1234"]
-       | ^^^^^^^^^
-       |
-       = help: leave it out
-
     error: `cache.backend = "s3"` is not built yet
-      --> containers.toml:12:11
-       |
-    12 | backend = "s3"
-       |           ^^^^
-       |
-       = help: use "registry" or "none"
+     --> containers.toml:9:11
+      |
+    9 | backend = "s3"
+      |           ^^^^
+      |
+      = help: use "registry" or "none"
 
     error: `{version}` in `defaults.tags` is not built yet
-      --> containers.toml:14:9
+      --> containers.toml:11:9
        |
-    14 | tags = ["{version}"]
+    11 | tags = ["{version}"]
        |         ^^^^^^^^^^^
        |
        = help: use {timestamp}, {sha}, {short_sha}, {branch} or {name}
@@ -657,5 +641,29 @@ fn another_version_stands_alone() {
 fn mirrors_have_names_of_registries_and_are_not_mirrored_themselves() {
     insta::assert_snapshot!(errors_of(
         "[mirrors]\n\"docker.io\" = \"quay.io/hub\"\n\"quay.io\" = \"mirror.example:5000\"\nlibrary = \"x.example\"\n\"gcr.io\" = \"https://x.example\""
-    ), @"");
+    ), @r#"
+    error: the mirror `quay.io/hub` is itself mirrored
+     --> containers.toml:6:15
+      |
+    6 | "docker.io" = "quay.io/hub"
+      |               ^^^^^^^^^^^^^ below `quay.io`, for which `mirror.example:5000` stands in
+      |
+      = help: name the registry that has the images
+
+    error: wrong name in `mirrors.library`
+     --> containers.toml:8:1
+      |
+    8 | library = "x.example"
+      | ^^^^^^^ is neither a registry's host nor the beginning of its repositories
+      |
+      = help: write it like "docker.io" or "registry.example:5000/hub"
+
+    error: wrong value for `mirrors."gcr.io"`
+     --> containers.toml:9:12
+      |
+    9 | "gcr.io" = "https://x.example"
+      |            ^^^^^^^^^^^^^^^^^^^ is neither a registry's host nor the beginning of its repositories
+      |
+      = help: write it like "docker.io" or "registry.example:5000/hub"
+    "#);
 }
