@@ -36,6 +36,10 @@ pub(crate) struct Solve {
     pub(crate) mirrors: Vec<Mirror>,
     /// Attributes of the `image` exporter; `None` builds and keeps the result in the builder's cache only.
     pub(crate) image: Option<Attributes>,
+    /// Images by tag, and what to take instead, by digest; with host and path in full.
+    pub(crate) pins: BTreeMap<String, String>,
+    /// Attributes of the `docker` exporter, which sends the image to the session's [`super::session::load::Loader`].
+    pub(crate) docker: Option<Attributes>,
     /// Attributes of a `registry` cache export.
     pub(crate) cache_export: Option<Attributes>,
 }
@@ -117,19 +121,20 @@ fn message(reference: String, solve: Solve) -> SolveRequest {
         frontend: "dockerfile.v0".into(),
         frontend_attrs: map(solve.frontend),
         entitlements: solve.entitlements,
-        exporters: solve
-            .image
-            .map(|attrs| Exporter {
-                r#type: "image".into(),
-                attrs: map(attrs),
-            })
+        exporters: [("image", solve.image), ("docker", solve.docker)]
             .into_iter()
+            .filter_map(|(name, attrs)| {
+                Some(Exporter {
+                    r#type: name.into(),
+                    attrs: map(attrs?),
+                })
+            })
             .collect(),
         cache: Some(CacheOptions {
             exports: exports.into_iter().collect(),
             ..CacheOptions::default()
         }),
-        source_policy: (!solve.mirrors.is_empty()).then(|| policy(&solve.mirrors)),
+        source_policy: policy(solve.pins, &solve.mirrors),
         ..SolveRequest::default()
     }
 }
@@ -137,25 +142,36 @@ fn message(reference: String, solve: Solve) -> SolveRequest {
 /// Converts the names of images before anything is asked about them (BuildKit `sourcepolicy`; the rules are tried again
 /// from the first one after each conversion). A named context would replace images too, but also a stage that has an
 /// image's name.
-fn policy(mirrors: &[Mirror]) -> Policy {
-    Policy {
-        version: 1,
-        rules: mirrors.iter().map(mirrored).collect(),
-    }
+fn policy(pins: BTreeMap<String, String>, mirrors: &[Mirror]) -> Option<Policy> {
+    let pins = pins.into_iter().map(|(image, instead)| {
+        let image = format!("docker-image://{image}");
+        rule(image, MatchType::Exact, format!("docker-image://{instead}"))
+    });
+    let rules: Vec<_> = pins.chain(mirrors.iter().map(mirrored)).collect();
+    (!rules.is_empty()).then_some(Policy { version: 1, rules })
 }
 
 fn mirrored(mirror: &Mirror) -> Rule {
     // The characters that names of registries and repositories have, of which Go's `regexp` takes only the dot for more.
     let of = mirror.of.replace('.', r"\.");
+    let instead = format!("docker-image://{}/${{1}}", mirror.by);
+    rule(
+        format!("^docker-image://{of}/(.+)$"),
+        MatchType::Regex,
+        instead,
+    )
+}
+
+fn rule(identifier: String, matches: MatchType, instead: String) -> Rule {
     Rule {
         action: PolicyAction::Convert.into(),
         selector: Some(Selector {
-            identifier: format!("^docker-image://{of}/(.+)$"),
-            match_type: MatchType::Regex.into(),
+            identifier,
+            match_type: matches.into(),
             ..Selector::default()
         }),
         updates: Some(Update {
-            identifier: format!("docker-image://{}/${{1}}", mirror.by),
+            identifier: instead,
             ..Update::default()
         }),
     }

@@ -77,11 +77,11 @@ pub(crate) const LARGEST: u64 = 4 << 20;
 /// Before each word that the steps below say.
 const MARK: &str = "skiff-mount ";
 
-const FILL: &str = "set -eu; cd /.skiff/mount; s() { set -- $(ls -lAR . | cksum); c=$1; set -- $(du -sk .); echo \"$c:$1\"; }; \
+const FILL: &str = "set -eu; cd /.skiff/mount; s() { c=$(ls -lAR . | (md5sum || cksum) 2>/dev/null || date +%s); set -- $(du -sk .); echo \"${c%% *}:$1\"; }; \
     if [ -n \"$(ls -A .)\" ]; then echo \"skiff-mount used\"; exit 0; fi; \
     if ! cp -a ../from/mount/. .; then rm -rf ./* ./.[!.]* ./..?*; exit 1; fi; echo \"skiff-mount full $(s)\"";
 
-const KEEP: &str = "set -eu; cd /.skiff/mount; s() { set -- $(ls -lAR . | cksum); c=$1; set -- $(du -sk .); echo \"$c:$1\"; }; \
+const KEEP: &str = "set -eu; cd /.skiff/mount; s() { c=$(ls -lAR . | (md5sum || cksum) 2>/dev/null || date +%s); set -- $(du -sk .); echo \"${c%% *}:$1\"; }; \
     if [ -z \"$(ls -A .)\" ]; then echo \"skiff-mount empty\"; exit 3; fi; now=$(s); \
     if [ \"${now#*:}\" -gt \"$2\" ]; then echo \"skiff-mount large $now\"; exit 3; fi; \
     if [ \"$now\" = \"$3\" ]; then echo \"skiff-mount same\"; exit 3; fi; \
