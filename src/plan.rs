@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 
 use crate::cache::candidates::{BuildCache, is_cache_tag};
+use crate::changes::base::Base;
 use crate::diagnostic::Diagnostic;
 use crate::manifest::model::{Container, ContainerName};
 use crate::manifest::pattern;
@@ -30,6 +31,8 @@ pub(crate) struct Orders {
     /// Immutable tags for every released container.
     pub(crate) tags: Vec<Tag>,
     pub(crate) output: ImageOutput,
+    /// What decided the selection, where it was not given.
+    pub(crate) base: Option<Base>,
 }
 
 #[derive(Debug, Clone)]
@@ -40,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) containers: IndexMap<ContainerName, PlannedContainer>,
     pub(crate) channels: ChannelDecision,
     pub(crate) output: ImageOutput,
+    /// What the sources were compared with, where that decided the selection.
+    pub(crate) base: Option<Base>,
     /// The commit of the sources, marked where they differ from it.
     pub(crate) revision: Option<String>,
     /// Containers that are not in the run though a parent of theirs is.
@@ -155,6 +160,7 @@ pub(crate) fn make(
         release: orders.release,
         channels: orders.channels,
         output: orders.output,
+        base: orders.base,
     })
 }
 

@@ -182,13 +182,17 @@ pub(crate) enum FormatArg {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct DeployArgs {
-    /// Containers by name; `all` is every one [default: all, until changes are detected]
+    /// Containers by name; `all` is every one [default: those that changed]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
 
     /// Every container of the manifest
     #[arg(long, conflicts_with = "names")]
     pub(crate) all: bool,
+
+    /// The containers that changed since this commit, branch or tag [default: since the last release, as far as that is known]
+    #[arg(long, value_name = "REV", conflicts_with_all = ["names", "all"])]
+    pub(crate) since: Option<String>,
 
     /// Print what would be done, and do nothing
     #[arg(long)]

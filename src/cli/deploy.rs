@@ -1,12 +1,11 @@
 //! `skiff deploy` and `skiff build`: from request to plan, and from plan to run.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use indexmap::IndexMap;
-
-use super::request::{DeployRequest, Invocation, Selection};
+use super::request::{DeployRequest, Invocation};
+use super::selection::{Selected, Survey};
 use super::{builder, contexts, registry};
 use crate::atomic_file;
 use crate::buildkit::dial::choose::Found;
@@ -45,10 +44,11 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Error> {
     let (mut project, warnings) = load(&request, invocation, environment)?;
     warn(&warnings, output);
-    let selected = select(&project, &request.selection)?;
+    let mut survey = Survey::new(&project.manifest, environment)?;
+    let selected = survey.select(&project, &request.selection, None)?;
     let ecr = registry::locate(&mut project.manifest, request.dry_run).await?;
-    let sources = sources(&project, &selected, environment)?;
-    let plan = make_plan(&project, &selected, &request, &sources)?;
+    let sources = survey.sources(&project, &selected.containers)?;
+    let plan = make_plan(&project, selected, &request, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
     one_platform(&plan)?;
     if request.dry_run {
@@ -56,8 +56,7 @@ pub(crate) async fn run(
         return Ok(ExitCode::SUCCESS);
     }
     if plan.containers.is_empty() {
-        output.out("nothing to do: the manifest has no containers");
-        return Ok(ExitCode::SUCCESS);
+        return nothing(&plan, &request, invocation, output).await;
     }
     let built = plan.containers.values().map(|planned| &planned.container);
     contexts::check(built, &project.manifest.root)?;
@@ -149,7 +148,7 @@ fn warn(warnings: &[Diagnostic], output: &Output) {
 
 fn make_plan(
     project: &Project,
-    selected: &IndexMap<String, String>,
+    selected: Selected,
     request: &DeployRequest,
     sources: &Sources,
 ) -> Result<Plan, Error> {
@@ -159,75 +158,35 @@ fn make_plan(
         channels,
         tags: request.tags.clone(),
         output: request.output,
+        base: selected.base,
     };
-    Ok(plan::make(project, selected, orders, sources)?)
+    Ok(plan::make(project, &selected.containers, orders, sources)?)
 }
 
-/// As a name it means every container; the manifest gives it to none.
-const ALL: &str = "all";
-
-/// The containers that were asked for, in the manifest's order, with the reason for each.
-fn select(
-    project: &Project,
-    selection: &Selection,
-) -> Result<IndexMap<String, String>, Vec<Diagnostic>> {
-    let containers = &project.manifest.containers;
-    let names = match selection {
-        Selection::All { reason } => {
-            return Ok(containers
-                .keys()
-                .map(|n| (n.clone(), (*reason).to_owned()))
-                .collect());
-        }
-        Selection::Named(names) => names,
-    };
-    let unknown = |name: &&String| *name != ALL && !containers.contains_key(name.as_str());
-    let errors: Vec<Diagnostic> = names
-        .iter()
-        .filter(unknown)
-        .map(|name| project::unknown(name, &project.manifest))
-        .collect();
-    if !errors.is_empty() {
-        return Err(errors);
+/// A run that has nothing to do, told as every run is.
+async fn nothing(
+    plan: &Plan,
+    request: &DeployRequest,
+    invocation: &Invocation,
+    output: &Output,
+) -> Result<ExitCode, Error> {
+    let file = invocation.events.as_deref().map(create).transpose()?;
+    if let Some(path) = &request.metadata_file {
+        create(path)?;
+        atomic_file::write(path, b"{}\n").map_err(|error| cannot_write(path, &error))?;
     }
-    let all = names.iter().any(|name| name == ALL);
-    let asked = containers.keys().filter(|name| all || names.contains(name));
-    let reason = if all { ALL } else { "named" };
-    Ok(asked
-        .map(|name| (name.clone(), reason.to_owned()))
-        .collect())
-}
-
-/// What git and the CI say of the sources that the selected containers and their parents are built from.
-fn sources(
-    project: &Project,
-    selected: &IndexMap<String, String>,
-    environment: &Environment,
-) -> Result<Sources, Diagnostic> {
-    let manifest = &project.manifest;
-    let failed = |error: crate::changes::git::GitError| {
-        Diagnostic::error(error.to_string()).help(error.help())
+    let progress = match invocation.progress {
+        Progress::Json => Progress::Json,
+        _ => Progress::Quiet,
     };
-    let mut sources = Sources::default();
-    if let Some(checkout) = Checkout::find(&manifest.root).map_err(failed)? {
-        let mut paths: Vec<PathBuf> = vec![manifest.path.clone()];
-        for name in project.graph.closure(selected.keys().map(String::as_str)) {
-            if let Some(container) = manifest.containers.get(name) {
-                paths.extend([container.context.clone(), container.dockerfile.clone()]);
-                paths.extend(container.contexts.values().cloned());
-            }
-        }
-        sources = Sources {
-            checkout: true,
-            commit: checkout.commit(),
-            branch: checkout.branch(),
-            default_branch: checkout.default_branch(),
-            pull_request: None,
-            uncommitted: checkout.uncommitted(&paths).map_err(failed)?,
-        };
+    let (events, receiver) = Events::channel();
+    let reporter = report::spawn(receiver, progress, file, output.clone());
+    dispatcher::nothing(plan, events).await;
+    let _ = reporter.await;
+    if progress != Progress::Json {
+        output.out(&report::plan::nothing(plan));
     }
-    ci::complete(&mut sources, environment);
-    Ok(sources)
+    Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a run is made of")]
@@ -241,7 +200,7 @@ async fn execute(
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
-    let private = private::look(&plan, environment)?;
+    let private = private::look(&plan, environment).await?;
     let event_file = invocation.events.as_deref().map(create).transpose()?;
     // Found out before anything is built, not after: the file can be written.
     let metadata = request.metadata_file.as_deref().map(create).transpose()?;
@@ -271,6 +230,9 @@ async fn execute(
     let cpus: usize = found.builders.iter().map(|builder| builder.cpus).sum();
     let (events, receiver) = Events::channel();
     let reporter = report::spawn(receiver, invocation.progress, event_file, output.clone());
+    if let (Progress::Terminal, Some(base)) = (invocation.progress, &plan.base) {
+        output.err(&base.sentence());
+    }
     let tools = Tools {
         jobs: request.jobs.unwrap_or_else(|| cpus.clamp(2, 8)),
         keep_going: request.keep_going,
@@ -370,10 +332,12 @@ fn conclude(outcome: &RunOutcome, plan: &Plan, invocation: &Invocation, output: 
 
 /// A file that a flag names, opened for writing.
 pub(super) fn create(path: &Path) -> Result<File, Diagnostic> {
-    File::create(path).map_err(|error| {
-        Diagnostic::error(format!("cannot write {}: {error}", path.display()))
-            .help("see that its folder exists and may be written to")
-    })
+    File::create(path).map_err(|error| cannot_write(path, &error))
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::error(format!("cannot write {}: {error}", path.display()))
+        .help("see that its folder exists and may be written to")
 }
 
 pub(super) fn client(manifest: &ProjectManifest, credentials: CredentialSources) -> Client {

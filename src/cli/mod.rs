@@ -10,6 +10,7 @@ mod opened;
 mod registry;
 mod releases;
 mod request;
+mod selection;
 
 use std::process::ExitCode;
 

@@ -19,8 +19,15 @@ use crate::report::Progress;
 /// Which containers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
-    All { reason: &'static str },
+    All {
+        reason: &'static str,
+    },
     Named(Vec<String>),
+    /// Those that changed.
+    Changed {
+        /// `--since`.
+        since: Option<String>,
+    },
 }
 
 /// What holds for every command.
@@ -139,12 +146,11 @@ impl DeployRequest {
         else {
             return Err(errors);
         };
-        let all = |reason| Selection::All { reason };
         Ok(Self {
             selection: if args.all {
-                all("--all")
+                Selection::All { reason: "--all" }
             } else if args.names.is_empty() {
-                all("no names given: all, until changes are detected")
+                Selection::Changed { since: args.since }
             } else {
                 Selection::Named(args.names)
             },

@@ -142,6 +142,29 @@ pub(crate) fn exports_caches(plan: &Plan) -> bool {
     plan.output.push && containers.any(|planned| planned.build_cache.export.is_some())
 }
 
+/// A run that has nothing to do: only its events.
+pub(crate) async fn nothing(plan: &Plan, events: Events) {
+    events
+        .send(EventKind::RunStarted {
+            format: event::FORMAT,
+            skiff: env!("CARGO_PKG_VERSION"),
+            release: plan.release.to_string(),
+            builder: "none".to_owned(),
+            driver: "none",
+            chosen_by: "nothing to build".to_owned(),
+            jobs: 0,
+            keep_going: false,
+            compared_with: plan.base.as_ref().map(Into::into),
+            containers: vec![],
+        })
+        .await;
+    let finished = EventKind::RunFinished {
+        exit_code: 0,
+        seconds: 0.0,
+    };
+    events.send(finished).await;
+}
+
 fn announcement(
     plan: &Plan,
     builders: &Builders,
@@ -169,6 +192,7 @@ fn announcement(
         chosen_by,
         jobs,
         keep_going,
+        compared_with: plan.base.as_ref().map(Into::into),
         containers: containers.collect(),
     }
 }

@@ -75,7 +75,7 @@ impl Sessions {
 
 /// A session that offers credentials, and what this container alone may see.
 async fn for_container(private: &Private, shared: &Shared) -> Result<Session, NoSession> {
-    let Private { secrets, ssh } = private.clone();
+    let Private { secrets, ssh, .. } = private.clone();
     let services = Services::container(shared.auth.clone(), secrets, ssh);
     let channel = shared.builder.channel.clone();
     session::open(channel, services).await.map_err(NoSession)
@@ -101,6 +101,13 @@ pub(super) fn solve_request(
     sessions: &Sessions,
 ) -> Solve {
     let mut frontend = frontend(planned, parents, sessions);
+    let given = planned.container.args.keys();
+    for (name, value) in sessions.private.proxies.iter() {
+        // BuildKit takes them in either case: the manifest's word counts.
+        if !given.clone().any(|given| given.eq_ignore_ascii_case(name)) {
+            frontend.insert(format!("build-arg:{name}"), value.expose().to_owned());
+        }
+    }
     if let Some(imports) = cache_imports {
         frontend.insert("cache-imports".into(), imports.clone());
     }
@@ -173,8 +180,13 @@ fn options(options: &BuildOptions) -> Vec<(&'static str, String)> {
         (!pairs.is_empty()).then(|| pairs.join(","))
     };
     let stages = &options.no_cache_filter;
+    let mut hosts = options.extra_hosts.clone();
+    if let Some(apart) = &options.secrets_apart {
+        // A line that nobody reads makes the steps others: of all options it is the one that no build notices.
+        hosts.insert(format!("{apart}.secrets.invalid"), "127.0.0.1".to_owned());
+    }
     let attributes = [
-        ("add-hosts", pairs(&options.extra_hosts)),
+        ("add-hosts", pairs(&hosts)),
         ("shm-size", options.shm_size.map(|bytes| bytes.to_string())),
         ("ulimit", pairs(&options.ulimits)),
         // An empty list would mean all stages.

@@ -60,7 +60,7 @@ impl ProjectManifest {
 }
 
 /// Where images go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Registry {
     pub provider: Provider,
     /// With [`Provider::Ecr`] a stand-in until [`ProjectManifest::locate`] is told the host.
@@ -131,7 +131,7 @@ pub(crate) struct Cache {
 }
 
 /// One container of the manifest, everything that the manifest and the defaults say of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Container {
     pub name: ContainerName,
     /// The build context, absolute.
@@ -193,9 +193,12 @@ pub(crate) enum Network {
 }
 
 /// What a build is given beside its files and arguments.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct BuildOptions {
     pub secrets: Vec<SecretSource>,
+    /// Names the sources of its secrets, where another container has others for the same id. A builder knows a secret by
+    /// its id only, and would run a step that both have once, with the value of either.
+    pub secrets_apart: Option<String>,
     pub ssh: Vec<SshAgent>,
     /// Lines of `/etc/hosts`: name to address.
     pub extra_hosts: BTreeMap<String, String>,
@@ -210,7 +213,7 @@ pub(crate) struct BuildOptions {
 }
 
 /// A secret: where its value is read when a build asks for it. The value is no part of the manifest.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SecretSource {
     pub id: String,
     pub from: SecretFrom,
@@ -226,7 +229,7 @@ pub(crate) enum SecretFrom {
 }
 
 /// An agent that a build may have sign for it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SshAgent {
     pub id: String,
     /// Absolute; `None`: the one of `SSH_AUTH_SOCK`.

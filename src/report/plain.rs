@@ -4,7 +4,8 @@
 use jiff::Timestamp;
 
 use super::output::seconds;
-use crate::engine::event::{Event, EventKind, LogStream, PlannedContainer};
+use crate::changes::base;
+use crate::engine::event::{ComparedWith, Event, EventKind, LogStream, PlannedContainer};
 use crate::engine::outcome::ContainerStatus;
 
 /// The builder's own steps are shown only when they took this long.
@@ -22,23 +23,11 @@ impl Plain {
     /// The line that this event is worth, if any.
     pub(super) fn line(&mut self, event: &Event) -> Option<String> {
         let (container, text) = match &event.kind {
-            EventKind::RunStarted {
-                skiff,
-                release,
-                builder,
-                driver,
-                chosen_by,
-                jobs,
-                containers,
-                ..
-            } => {
+            EventKind::RunStarted { containers, .. } => {
                 self.started = Some(event.time);
                 let widths = containers.iter().map(|c| c.container.chars().count());
                 self.width = widths.max().unwrap_or(0);
-                let (count, reasons) = (count(containers.len()), reasons(containers));
-                return Some(format!(
-                    "skiff {skiff}: release {release}, {count} ({reasons}), {jobs} at a time, {builder} (driver {driver}: {chosen_by})"
-                ));
+                return run_start(&event.kind);
             }
             EventKind::Warning { container, message } => {
                 let container = container
@@ -171,6 +160,40 @@ fn count(containers: usize) -> String {
     format!("{containers} container{plural}")
 }
 
+fn run_start(event: &EventKind) -> Option<String> {
+    let EventKind::RunStarted {
+        skiff,
+        release,
+        builder,
+        driver,
+        chosen_by,
+        jobs,
+        compared_with,
+        containers,
+        ..
+    } = event
+    else {
+        return None;
+    };
+    let count = count(containers.len());
+    let (why, selection) = match compared_with {
+        Some(compared) => (String::new(), selection(compared, containers)),
+        None => (format!(" ({})", reasons(containers)), String::new()),
+    };
+    Some(format!(
+        "skiff {skiff}: release {release}, {count}{why}, {jobs} at a time, {builder} (driver {driver}: {chosen_by}){selection}"
+    ))
+}
+
+/// How the run's containers were found: a line for the commit, and one for each container that is compared with it.
+fn selection(compared: &ComparedWith, containers: &[PlannedContainer]) -> String {
+    let commit = compared.commit.as_deref();
+    let sentence = base::sentence(commit, &compared.reason, &compared.passed_over);
+    let line = |c: &PlannedContainer| format!("\n  {}: {}", c.container, c.reason);
+    let compared = containers.iter().filter(|_| compared.commit.is_some());
+    format!("\n{sentence}{}", compared.map(line).collect::<String>())
+}
+
 /// Why containers are in the run, each reason once.
 fn reasons(containers: &[PlannedContainer]) -> String {
     let mut reasons: Vec<&str> = containers.iter().map(|c| c.reason.as_str()).collect();
@@ -221,6 +244,7 @@ mod tests {
                 chosen_by: "--builder".into(),
                 jobs: 2,
                 keep_going: false,
+                compared_with: None,
                 containers: vec![planned],
             },
             EventKind::ContainerStarted { container: train() },

@@ -1,9 +1,21 @@
 //! A plan for people: what a run would do, and why.
 
 use super::output::table;
+use crate::changes::base::Base;
 use crate::plan::Plan;
 
+/// Why there is nothing to do.
+pub(crate) fn nothing(plan: &Plan) -> String {
+    match plan.base.as_ref().and_then(Base::named) {
+        Some(base) => format!("nothing changed since {base}"),
+        None => "nothing to do: the manifest has no containers".to_owned(),
+    }
+}
+
 pub(crate) fn render(plan: &Plan) -> String {
+    if plan.containers.is_empty() {
+        return nothing(plan);
+    }
     let header = ["CONTAINER", "IMAGE", "AFTER", "WHY"]
         .map(str::to_owned)
         .to_vec();
@@ -27,6 +39,10 @@ pub(crate) fn render(plan: &Plan) -> String {
         plan.release,
         plan.channels.reason
     );
+    if let Some(base) = &plan.base {
+        text.push('\n');
+        text.push_str(&base.sentence());
+    }
     if !plan.outdated.is_empty() {
         text.push_str(
             "\noutdated, as a container they are built from is in this run and they are not: ",

@@ -41,9 +41,11 @@ pub(super) async fn explain(error: &BuildError, steps: &Steps, scene: &Scene<'_>
     if let Some((path, location)) = missing.zip(failure.location.clone()) {
         let (container, root) = (scene.container.clone(), scene.root.to_owned());
         let look = move || missing_source::explain(&path, &location, &container, &root);
-        let found = tokio::task::spawn_blocking(look).await.unwrap_or_default();
-        failure.notes.extend(found.notes);
-        failure.helps.extend(found.helps);
+        if let Ok(found) = tokio::task::spawn_blocking(look).await {
+            failure.message = found.message;
+            failure.notes.extend(found.notes);
+            failure.helps.extend(found.helps);
+        }
     } else {
         add_remedies(&mut failure, scene, &tried);
     }
@@ -65,6 +67,7 @@ fn described(error: &BuildError, steps: &Steps, scene: &Scene<'_>) -> Failure {
             last_line: excerpt.last_line,
             text: excerpt.text.clone(),
         });
+        failure.message = without_command(&failure.message);
     }
     if let Some(step) = failed {
         failure.step = Some(step.name.to_owned());
@@ -121,6 +124,16 @@ fn innermost(message: &str) -> String {
     format!("{start} … {end}")
 }
 
+/// A command is not repeated where the excerpt shows it: `process "…" did not complete successfully: exit code: 1`.
+fn without_command(message: &str) -> String {
+    const END: &str = "\" did not complete successfully: ";
+    let (start, end) = ("process \"", message.rsplit_once(END));
+    match end.filter(|(command, _)| command.starts_with(start)) {
+        Some((_, why)) => format!("the step did not complete successfully: {why}"),
+        None => message.to_owned(),
+    }
+}
+
 /// Longest message that is shown, in characters.
 const MAX_MESSAGE: usize = 400;
 
@@ -134,6 +147,11 @@ mod tests {
             innermost("failed to solve: rpc error: code = Unknown desc = exit code: 1"),
             "exit code: 1"
         );
+        assert_eq!(
+            without_command("process \"sh -c \"x\"\" did not complete successfully: exit code: 1"),
+            "the step did not complete successfully: exit code: 1"
+        );
+        assert_eq!(without_command("exit code: 1"), "exit code: 1");
         let long = format!("process \"{}\" failed: exit code: 3", "x".repeat(9000));
         assert!(innermost(&long).ends_with("exit code: 3") && innermost(&long).len() < 500);
         assert_eq!(

@@ -24,6 +24,7 @@ impl Told {
             chosen_by: "--builder".into(),
             jobs: 2,
             keep_going: false,
+            compared_with: None,
             containers: containers
                 .iter()
                 .map(|(name, parents)| PlannedContainer {
