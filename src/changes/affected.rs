@@ -170,6 +170,9 @@ struct Index<'a> {
     by_root: HashMap<&'a Path, Vec<usize>>,
     /// Files that count for these containers, whatever the ignore rules say.
     files: HashMap<PathBuf, Vec<&'a Container>>,
+    /// The manifest's folder, and what its `extra_inputs` name below it. Rules that cannot be read name everything.
+    root: &'a Path,
+    extra: Vec<(&'a Container, Option<Rules>)>,
 }
 
 impl<'a> Index<'a> {
@@ -178,6 +181,8 @@ impl<'a> Index<'a> {
             folders: Vec::new(),
             by_root: HashMap::new(),
             files: HashMap::new(),
+            root: &manifest.root,
+            extra: Vec::new(),
         };
         for container in manifest.containers.values() {
             let dockerfile = container.dockerfile.as_path();
@@ -186,6 +191,10 @@ impl<'a> Index<'a> {
             index.folder(container, &container.context, Some(dockerfile));
             for root in container.contexts.values() {
                 index.folder(container, root, None);
+            }
+            if !container.extra_inputs.is_empty() {
+                let rules = Rules::excluding(&container.extra_inputs).ok();
+                index.extra.push((container, rules));
             }
         }
         index
@@ -237,6 +246,16 @@ impl<'a> Index<'a> {
                 if root == path || folder.keeps(path, change.repository) {
                     found(&folder.container.name);
                 }
+            }
+        }
+        for (container, rules) in &self.extra {
+            let Ok(path) = path.strip_prefix(self.root) else {
+                continue;
+            };
+            let path = path.to_string_lossy();
+            let left_out = |rules: &Rules| rules.keep(&path, false).unwrap_or(false);
+            if change.repository || !rules.as_ref().is_some_and(left_out) {
+                found(&container.name);
             }
         }
         if change.repository {

@@ -11,7 +11,9 @@ pub(crate) mod diff;
 pub(crate) mod gaps;
 pub(crate) mod git;
 pub(crate) mod history;
+pub(crate) mod index;
 pub(crate) mod manifest;
+pub(crate) mod since;
 mod unseen;
 
 use std::os::unix::ffi::OsStrExt as _;

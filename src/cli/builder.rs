@@ -25,6 +25,7 @@ pub(super) async fn find(
         environment,
         registries: &registries(plan, project),
         credentials,
+        load: plan.output.load,
     };
     let found = choose::find(wanted).await.map_err(no_builder)?;
     for builder in &found.builders {
@@ -57,13 +58,6 @@ fn able(plan: &Plan, driver: Driver) -> Result<(), Diagnostic> {
         return Ok(());
     }
     let name = driver.name();
-    if plan.output.load {
-        return Err(
-            Diagnostic::error(format!("`--load` does not go with the driver \"{name}\""))
-                .note("its images are in its own cache, not in the engine")
-                .help("use `--builder docker`, or pull the image that was pushed"),
-        );
-    }
     let parent = plan.containers.iter().find(|(_, planned)| planned.wanted);
     match parent {
         Some((parent, _)) if !plan.output.push => Err(Diagnostic::error(format!(

@@ -4,13 +4,15 @@ use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::request::{DeployRequest, Invocation};
+use super::args::{FormatArg, PlanFormatArg};
+use super::request::{DeployRequest, Invocation, PlanRequest};
 use super::selection::{Selected, Survey};
-use super::{builder, contexts, registry};
+use super::{builder, contexts, keys, registry};
 use crate::atomic_file;
 use crate::buildkit::dial::choose::Found;
 use crate::buildkit::session::auth::AuthService;
-use crate::cancel;
+use crate::buildkit::session::load::Loader;
+use crate::cancel::{self, CancellationToken};
 use crate::changes::git::Checkout;
 use crate::diagnostic::{Diagnostic, Severity, human};
 use crate::engine::dispatcher::{self, Tools};
@@ -48,22 +50,31 @@ pub(crate) async fn run(
     let selected = survey.select(&project, &request.selection, None)?;
     let ecr = registry::locate(&mut project.manifest, request.dry_run).await?;
     let sources = survey.sources(&project, &selected.containers)?;
-    let plan = make_plan(&project, selected, &request, &sources)?;
+    let mut plan = make_plan(&project, selected, &request, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
     one_platform(&plan)?;
-    if request.dry_run {
-        output.out(&report::plan::render(&plan));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if plan.containers.is_empty() {
-        return nothing(&plan, &request, invocation, output).await;
-    }
-    let built = plan.containers.values().map(|planned| &planned.container);
-    contexts::check(built, &project.manifest.root)?;
     let credentials = CredentialSources {
         ecr,
         ..CredentialSources::new(environment.docker_config())
     };
+    let client = client(&project.manifest, credentials.clone());
+    let cancel = cancel::on_signals(output.clone()).map_err(|error| {
+        Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
+    })?;
+    let said = tokio::select! {
+        said = keys::settle(&mut plan, &project, &request, &client) => said?,
+        () = cancel.cancelled() => return Err(interrupted()),
+    };
+    warn(&said, output);
+    if request.dry_run {
+        return tell_plan(&plan, request.plan.as_ref(), output);
+    }
+    if plan.containers.is_empty() {
+        return nothing(&plan, &request, invocation, output).await;
+    }
+    let built = plan.containers.iter().filter(|(name, _)| plan.builds(name));
+    let built = built.map(|(_, planned)| &planned.container);
+    contexts::check(built, &project.manifest.root)?;
     let mut circumstances = ci::circumstances(&sources, environment);
     circumstances.reason.clone_from(&request.reason);
     execute(
@@ -71,12 +82,52 @@ pub(crate) async fn run(
         &project,
         circumstances,
         credentials,
+        client,
+        cancel,
         &request,
         invocation,
         environment,
         output,
     )
     .await
+}
+
+fn interrupted() -> Error {
+    let stopped = Diagnostic::error("interrupted before anything was built");
+    Error::new(ErrorKind::Interrupted, vec![stopped])
+}
+
+/// Prints a plan, and does nothing.
+fn tell_plan(
+    plan: &Plan,
+    request: Option<&PlanRequest>,
+    output: &Output,
+) -> Result<ExitCode, Error> {
+    let text = match request {
+        None => report::plan::render(plan),
+        Some(PlanRequest::Why { name, format }) => match plan.containers.get(name) {
+            Some(planned) if *format == FormatArg::Json => report::why::json(planned),
+            Some(planned) => report::why::human(planned),
+            None => return Err(Diagnostic::error("`why` takes one container").into()),
+        },
+        Some(PlanRequest::Plan { format, out }) => {
+            if let Some(path) = out {
+                let json = report::plan::json(plan);
+                atomic_file::write(path, json.as_bytes()).map_err(|error| {
+                    Diagnostic::error(format!("cannot write {}: {error}", path.display()))
+                        .help("see that its folder exists and may be written to")
+                })?;
+            }
+            match format {
+                PlanFormatArg::Human => report::plan::render(plan),
+                PlanFormatArg::Json => report::plan::json(plan),
+                PlanFormatArg::GithubMatrix => report::plan::github_matrix(plan),
+                PlanFormatArg::CodebuildBatch => report::plan::codebuild_batch(plan),
+            }
+        }
+    };
+    output.out(text.trim_end());
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The manifest and its Dockerfiles.
@@ -157,6 +208,7 @@ fn make_plan(
         release: request.release.clone(),
         channels,
         tags: request.tags.clone(),
+        tag_unchanged: request.tag_unchanged,
         output: request.output,
         base: selected.base,
     };
@@ -195,6 +247,8 @@ async fn execute(
     project: &Project,
     circumstances: Circumstances,
     credentials: CredentialSources,
+    client: Client,
+    cancel: CancellationToken,
     request: &DeployRequest,
     invocation: &Invocation,
     environment: &Environment,
@@ -205,19 +259,12 @@ async fn execute(
     // Found out before anything is built, not after: the file can be written.
     let metadata = request.metadata_file.as_deref().map(create).transpose()?;
     drop(metadata);
-    let cancel = cancel::on_signals(output.clone()).map_err(|error| {
-        Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
-    })?;
-    let client = client(&project.manifest, credentials.clone());
     let store = Store::new(client.clone(), project.manifest.state.clone());
     let search = builder::find(&plan, project, request, &credentials, environment);
     let search = Box::pin(search);
     let found = tokio::select! {
         ready = prepare(&plan, &client, &store, search) => ready?,
-        () = cancel.cancelled() => {
-            let stopped = Diagnostic::error("interrupted before anything was built");
-            return Err(Error::new(ErrorKind::Interrupted, vec![stopped]));
-        }
+        () = cancel.cancelled() => return Err(interrupted()),
     };
     let created = match &credentials.ecr {
         Some(ecr) if plan.output.push => registry::provide(ecr, &plan, &project.manifest).await?,
@@ -239,6 +286,7 @@ async fn execute(
         stall: request.stall,
         created,
         builders: found.builders,
+        loader: found.engine.map(Loader::new),
         chosen_by: found.reason,
         registry: client,
         auth: AuthService::new(credentials),

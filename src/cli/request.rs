@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::{ColorArg, DeployArgs, Global, ProgressArg};
+use super::args::{
+    ColorArg, DeployArgs, FormatArg, Global, PlanArgs, PlanFormatArg, ProgressArg, WhyArgs,
+};
 use crate::clock;
 use crate::diagnostic::Diagnostic;
 use crate::engine::stall;
@@ -40,9 +42,15 @@ pub(crate) struct Invocation {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct DeployRequest {
     pub(crate) selection: Selection,
     pub(crate) dry_run: bool,
+    /// Only the plan is wanted, and how.
+    pub(crate) plan: Option<PlanRequest>,
+    pub(crate) no_cache: bool,
+    /// The command line gives names: they go to what is not built again too.
+    pub(crate) tag_unchanged: bool,
     pub(crate) jobs: Option<usize>,
     pub(crate) channels: ChannelRequest,
     pub(crate) force_promote: bool,
@@ -60,6 +68,48 @@ pub(crate) struct DeployRequest {
     pub(crate) metadata_file: Option<PathBuf>,
     /// Addresses, or a driver.
     pub(crate) builder: Vec<String>,
+}
+
+/// How a plan is told.
+#[derive(Debug)]
+pub(crate) enum PlanRequest {
+    Plan {
+        format: PlanFormatArg,
+        out: Option<PathBuf>,
+    },
+    /// Of one container, in full.
+    Why { name: String, format: FormatArg },
+}
+
+impl DeployRequest {
+    pub(crate) fn plan(args: PlanArgs, environment: &Environment) -> Result<Self, Vec<Diagnostic>> {
+        let plan = PlanRequest::Plan {
+            format: args.format,
+            out: args.out.map(|path| environment.directory.join(path)),
+        };
+        let request = Self::new(args.deploy, true, environment)?;
+        Ok(Self {
+            dry_run: true,
+            plan: Some(plan),
+            ..request
+        })
+    }
+
+    pub(crate) fn why(args: WhyArgs, environment: &Environment) -> Result<Self, Vec<Diagnostic>> {
+        let deploy = DeployArgs {
+            names: vec![args.name.clone()],
+            ..DeployArgs::default()
+        };
+        let request = Self::new(deploy, true, environment)?;
+        Ok(Self {
+            dry_run: true,
+            plan: Some(PlanRequest::Why {
+                name: args.name,
+                format: args.format,
+            }),
+            ..request
+        })
+    }
 }
 
 impl Invocation {
@@ -146,6 +196,7 @@ impl DeployRequest {
         else {
             return Err(errors);
         };
+        let named = !args.names.is_empty() || !tags.is_empty() || args.release.is_some();
         Ok(Self {
             selection: if args.all {
                 Selection::All { reason: "--all" }
@@ -155,6 +206,9 @@ impl DeployRequest {
                 Selection::Named(args.names)
             },
             dry_run: args.dry_run,
+            plan: None,
+            no_cache: args.no_cache,
+            tag_unchanged: named || environment.get("TIMESTAMP").is_some(),
             jobs: args.jobs.map(usize::from),
             channels: ChannelRequest {
                 no_promote: args.no_promote || args.no_push || !promote,

@@ -19,8 +19,9 @@ use super::releasing::{self, Releasing};
 use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
+use crate::buildkit::session::load::Loader;
 use crate::clock;
-use crate::plan::Plan;
+use crate::plan::{Plan, Work};
 use crate::reference::ImageRef;
 use crate::registry::Client;
 
@@ -28,6 +29,8 @@ use crate::registry::Client;
 pub(crate) struct Tools {
     /// At least one.
     pub(crate) builders: Vec<Builder>,
+    /// Takes images for the local engine, if they are to go there by way of this process.
+    pub(crate) loader: Option<Loader>,
     /// Why they were chosen, for people.
     pub(crate) chosen_by: String,
     pub(crate) registry: Client,
@@ -54,10 +57,11 @@ pub(crate) struct Tools {
 /// cancelled, and no tag moves.
 pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) -> RunOutcome {
     let started = clock::now();
-    let containers = plan.containers.values().map(|planned| &planned.container);
+    let containers = plan.containers.values();
     let shared = |builder: Builder| Shared {
         files: FileSessions::new(builder.clone(), tools.machine.clone(), containers.clone()),
         builder,
+        loader: tools.loader.clone(),
         registry: tools.registry.clone(),
         auth: tools.auth.clone(),
         private: tools.private.clone(),
@@ -111,8 +115,12 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         cancel,
     )
     .await;
-    if exports_caches(&plan) && !built.is_empty() && !cancel.is_cancelled() {
-        let containers = built.keys().cloned().collect();
+    let containers: Vec<_> = built
+        .keys()
+        .filter(|name| plan.builds(name))
+        .cloned()
+        .collect();
+    if exports_caches(&plan) && !containers.is_empty() && !cancel.is_cancelled() {
         events.send(EventKind::CachesExporting { containers }).await;
         export_caches(&plan, &built, &builders, tools.jobs, cancel).await;
     }
@@ -181,7 +189,7 @@ fn announcement(
             container: name.clone(),
             repository: planned.container.repository.to_string(),
             waits_for: planned.parents.clone(),
-            reason: planned.reason.clone(),
+            reason: planned.why(),
         });
     EventKind::RunStarted {
         format: event::FORMAT,
@@ -305,11 +313,15 @@ impl Dispatcher<'_> {
                     self.images.insert(name.clone(), image);
                 }
                 digest = built.digest().cloned();
-                if self.plan.output.push {
+                let status = match planned.work {
+                    Work::Keep(_) => ContainerStatus::Skipped,
+                    Work::Build(_) => ContainerStatus::Built,
+                };
+                if self.plan.output.push && status == ContainerStatus::Built {
                     tags.push(planned.tag.clone());
                 }
                 self.built.insert(name.clone(), built);
-                (ContainerStatus::Built, None)
+                (status, None)
             }
             Err(JobError::Cancelled) => (
                 ContainerStatus::Cancelled,
@@ -356,7 +368,7 @@ async fn export_caches(
 ) {
     let fresh: Vec<_> = builders.all().map(|shared| shared.files.anew()).collect();
     let exports = built.iter().filter_map(|(name, image)| {
-        let planned = plan.containers.get(name)?;
+        let planned = plan.containers.get(name).filter(|_| plan.builds(name))?;
         let at = builders.of(name)?;
         let (files, shared) = (fresh.get(at)?, builders.get(at));
         Some(cache::export(planned, image, files, shared, cancel))

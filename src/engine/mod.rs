@@ -19,3 +19,5 @@ mod solve_request;
 pub(crate) mod stall;
 pub(crate) mod steps;
 mod verify;
+
+pub(crate) use solve_request::attributes;

@@ -153,6 +153,12 @@ pub(crate) struct Container {
     pub profile: Profile,
     /// Immutable tags to add beside the release's, with their `{variables}`.
     pub tags: Vec<String>,
+    /// Whether tags are set on an image that is not built again; the command line decides where it is not said.
+    pub tag_unchanged: Option<bool>,
+    /// Patterns of files that are part of the key, relative to the manifest's folder.
+    pub extra_inputs: Vec<String>,
+    /// An image that is older is built again, without cache.
+    pub max_age: Option<Duration>,
     /// Containers that `needs` names; those inferred from the Dockerfile are the graph's.
     pub needs: Vec<ContainerName>,
     /// The image's repository.

@@ -52,9 +52,6 @@ pub(super) const TABLE: &[NotBuilt] = &[
         Has("{version}"),
         "use {timestamp}, {sha}, {short_sha}, {branch} or {name}",
     ),
-    no("container.tag_unchanged", Given, LEAVE_OUT),
-    no("container.extra_inputs", Given, LEAVE_OUT),
-    no("container.max_age", Given, LEAVE_OUT),
 ];
 
 const USE_REGISTRY_CACHE: &str = "use \"registry\" or \"none\"";

@@ -150,6 +150,7 @@ fn container_end(event: &EventKind) -> Option<String> {
                 seconds(*took)
             )
         }
+        ContainerStatus::Skipped => "skipped: unchanged".to_owned(),
         ContainerStatus::Failed => format!("failed: {why}"),
         ContainerStatus::Cancelled => format!("cancelled: {why}"),
     })

@@ -29,12 +29,16 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Sends a signal and waits for the end.
-pub(crate) fn signalled(skiff: Child, signal: &str) -> Ended {
+pub(crate) fn signalled(skiff: Child, name: &str) -> Ended {
+    signal(&skiff, name);
+    finished(skiff)
+}
+
+pub(crate) fn signal(skiff: &Child, name: &str) {
     Command::new("kill")
-        .args([&format!("-{signal}"), &skiff.id().to_string()])
+        .args([&format!("-{name}"), &skiff.id().to_string()])
         .status()
         .unwrap();
-    finished(skiff)
 }
 
 /// Waits for the end.

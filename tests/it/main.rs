@@ -16,6 +16,7 @@ mod explained;
 mod failures;
 mod ignore;
 mod interrupts;
+mod keys;
 mod limits;
 mod manifest;
 mod options;

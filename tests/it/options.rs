@@ -263,7 +263,7 @@ fn the_network_may_be_the_builder_s_own() {
     workspace.manifest("");
     workspace.commit();
     has(
-        &workspace.run(&["deploy", "step"]),
+        &workspace.run(&["deploy", "step", "--no-cache"]),
         1,
         &["network.host", "entitlements = [\"network.host\"]"],
     );

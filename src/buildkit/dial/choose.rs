@@ -1,6 +1,8 @@
 //! Which builder: `--builder`, else `BUILDKIT_HOST`, else `[builder]` of the manifest, else what the engine can do. The
 //! engine itself is docker's own choice ([`super::context`]).
 
+use bollard::Docker;
+
 use super::address::{Address, Peer};
 use super::buildkitd::Config;
 pub(crate) use super::buildkitd::UsedRegistry;
@@ -21,6 +23,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) registries: &'a [UsedRegistry],
     /// For the image of such a builder.
     pub(crate) credentials: &'a CredentialSources,
+    /// Images are to go to the local engine as well.
+    pub(crate) load: bool,
 }
 
 /// Builders that answer.
@@ -29,6 +33,8 @@ pub(crate) struct Found {
     pub(crate) builders: Vec<Builder>,
     /// Members of a pool that do not.
     pub(crate) dead: Vec<DialError>,
+    /// The local engine, if images are to go there by way of this process.
+    pub(crate) engine: Option<Docker>,
     /// Why this driver, for people.
     pub(crate) reason: String,
 }
@@ -43,13 +49,8 @@ enum Meant {
 pub(crate) async fn find(wanted: Wanted<'_>) -> Result<Found, DialError> {
     let (meant, source) = meant(wanted.flag, wanted.environment, wanted.settings)?;
     let driver = match meant {
-        Meant::Addresses(addresses) => return at(&addresses, source, wanted.environment).await,
+        Meant::Addresses(addresses) => return at(&addresses, source, &wanted).await,
         Meant::Driver(driver) => driver,
-    };
-    let one = |builder, reason: &str| Found {
-        builders: vec![builder],
-        dead: vec![],
-        reason: reason.to_owned(),
     };
     let engine = engine::ask(&context::engine(wanted.environment)?).await?;
     let (driver, reason) = match driver {
@@ -64,13 +65,20 @@ pub(crate) async fn find(wanted: Wanted<'_>) -> Result<Found, DialError> {
         ),
         asked => (asked, source),
     };
-    if driver == DriverSetting::Docker {
-        return Ok(one(engine.builder().await?, reason));
-    }
-    let config = Config::new(&engine.info, wanted.registries, wanted.environment);
-    let image = &wanted.settings.image;
-    let builder = container::builder(&engine, image, &config, wanted.credentials).await?;
-    Ok(one(builder, reason))
+    let mut local = None;
+    let builder = if driver == DriverSetting::Docker {
+        engine.builder().await?
+    } else {
+        local = wanted.load.then(|| engine.docker.clone());
+        let config = Config::new(&engine.info, wanted.registries, wanted.environment);
+        container::builder(&engine, &wanted.settings.image, &config, wanted.credentials).await?
+    };
+    Ok(Found {
+        builders: vec![builder],
+        dead: vec![],
+        engine: local,
+        reason: reason.to_owned(),
+    })
 }
 
 fn meant(
@@ -114,20 +122,26 @@ fn read(words: &[String]) -> Result<Meant, DialError> {
 }
 
 /// Builders at these addresses.
-async fn at(texts: &[String], source: &str, environment: &Environment) -> Result<Found, DialError> {
-    let found = |builders, dead| Found {
-        builders,
-        dead,
-        reason: source.to_owned(),
+async fn at(texts: &[String], source: &str, wanted: &Wanted<'_>) -> Result<Found, DialError> {
+    let environment = wanted.environment;
+    let local = async || engine::ask(&context::engine(environment)?).await;
+    let found = async |builders, dead| {
+        Ok(Found {
+            builders,
+            dead,
+            engine: if wanted.load {
+                Some(local().await?.docker)
+            } else {
+                None
+            },
+            reason: source.to_owned(),
+        })
     };
     if let [text] = texts
         && let Some(name) = text.strip_prefix("docker-container://")
     {
-        let engine = engine::ask(&context::engine(environment)?).await?;
-        return Ok(found(
-            vec![container::existing(&engine, name).await?],
-            vec![],
-        ));
+        let builder = container::existing(&local().await?, name).await?;
+        return found(vec![builder], vec![]).await;
     }
     let tls = tls(environment);
     let addresses = texts
@@ -135,7 +149,7 @@ async fn at(texts: &[String], source: &str, environment: &Environment) -> Result
         .map(|text| Address::parse(text, Peer::BuildKit, tls.as_ref()));
     let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
     let (builders, dead) = remote::pool(&addresses).await?;
-    Ok(found(builders, dead))
+    found(builders, dead).await
 }
 
 /// Certificates for `tcp://` and `tls://` builders: a folder, or single files, which come first.

@@ -18,12 +18,13 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, LogsOptionsBuilder,
     RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use tokio_util::io::StreamReader;
 
 use super::buildkitd::Config;
 use super::engine::Engine;
-use super::stream::Stream;
+use super::stream::Stream as ByteStream;
 use super::{Connected, DialError, Dialer, connect};
 use crate::buildkit::{Builder, Driver, new_id};
 use crate::clock;
@@ -259,7 +260,7 @@ pub(super) struct Exec {
 
 impl Exec {
     /// A fresh connection. The container is started where it does not run: an engine that was restarted may leave it so.
-    pub(super) async fn open(&self) -> io::Result<Stream> {
+    pub(super) async fn open(&self) -> io::Result<ByteStream> {
         let run = || ExecConfig {
             attach_stdin: Some(true),
             attach_stdout: Some(true),
@@ -286,19 +287,7 @@ impl Exec {
         else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let bytes = output
-            .map_err(io::Error::other)
-            .try_filter_map(|piece| async {
-                match piece {
-                    LogOutput::StdErr { message } => {
-                        let text = String::from_utf8_lossy(&message).trim().to_owned();
-                        tracing::debug!(text, "buildctl dial-stdio");
-                        Err(io::Error::other(text))
-                    }
-                    other => Ok(Some(other.into_bytes())),
-                }
-            });
-        let reader = StreamReader::new(Box::pin(bytes));
+        let reader = StreamReader::new(Box::pin(bytes(output)));
         Ok(Box::new(tokio::io::join(reader, input)))
     }
 
@@ -346,6 +335,34 @@ impl Exec {
         let name = self.container.to_string();
         DialError::Silent(name, last.map_or(error, anyhow::Error::msg))
     }
+}
+
+/// What the program writes to stdout. What it says on stderr is the reason when it ends without a byte.
+fn bytes(
+    output: impl Stream<Item = Result<LogOutput, EngineError>>,
+) -> impl Stream<Item = io::Result<Bytes>> {
+    // `None` marks the end.
+    let pieces = output.map(Some).chain(stream::once(async { None }));
+    let state = (false, String::new());
+    pieces
+        .scan(state, |(heard, said), piece| {
+            let piece = match piece {
+                Some(Ok(LogOutput::StdErr { message })) => {
+                    String::from_utf8_lossy(&message).trim().clone_into(said);
+                    tracing::debug!(said, "buildctl dial-stdio");
+                    None
+                }
+                Some(Ok(other)) => {
+                    *heard = true;
+                    Some(Ok(other.into_bytes()))
+                }
+                Some(Err(error)) => Some(Err(io::Error::other(error))),
+                None if !*heard && !said.is_empty() => Some(Err(io::Error::other(said.clone()))),
+                None => None,
+            };
+            future::ready(Some(piece))
+        })
+        .filter_map(future::ready)
 }
 
 /// The status with which the engine refused.

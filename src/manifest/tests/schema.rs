@@ -67,9 +67,6 @@ timeout = "60m"
     insta::assert_snapshot!(titles(&diagnostics).join("\n"), @r#"
     `cache.mounts = "registry"` is not built yet
     `mirrors` is not built yet
-    `defaults.tag_unchanged` is not built yet
-    `containers.train.extra_inputs` is not built yet
-    `containers.train.max_age` is not built yet
     "#);
 }
 

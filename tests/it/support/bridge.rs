@@ -30,7 +30,7 @@ impl Bridge {
     pub(crate) fn unix(folder: &Path) -> Self {
         let path = folder.join("buildkitd.sock");
         let address = format!("unix://{}", path.display());
-        Self::start(address, |runtime, accept| {
+        Self::start(address, Leads::ToBuildKit, |runtime, accept| {
             let _entered = runtime.enter();
             let listener = UnixListener::bind(path).unwrap();
             runtime.spawn(async move {
@@ -44,25 +44,39 @@ impl Bridge {
     /// On a port of loopback, plain.
     pub(crate) fn tcp() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        Self::on(listener, None)
+        Self::on(listener, None, Leads::ToBuildKit)
     }
 
     /// On a port of loopback, for clients that [`Certificates`] admit.
     pub(crate) fn mtls(certificates: &Certificates) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        Self::on(listener, Some(certificates.server()))
+        Self::on(listener, Some(certificates.server("h2")), Leads::ToBuildKit)
+    }
+
+    /// The same to the whole API of the engine.
+    pub(crate) fn engine(certificates: &Certificates) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(
+            listener,
+            Some(certificates.server("http/1.1")),
+            Leads::ToEngine,
+        )
     }
 
     /// On this very address, `127.0.0.1:port`: a builder that comes back.
     pub(crate) fn again(address: &str) -> Self {
         let address = address.strip_prefix("tcp://").unwrap();
-        Self::on(std::net::TcpListener::bind(address).unwrap(), None)
+        Self::on(
+            std::net::TcpListener::bind(address).unwrap(),
+            None,
+            Leads::ToBuildKit,
+        )
     }
 
-    fn on(listener: std::net::TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
+    fn on(listener: std::net::TcpListener, tls: Option<Arc<ServerConfig>>, leads: Leads) -> Self {
         listener.set_nonblocking(true).unwrap();
         let address = format!("tcp://{}", listener.local_addr().unwrap());
-        Self::start(address, |runtime, accept| {
+        Self::start(address, leads, |runtime, accept| {
             let _entered = runtime.enter();
             let listener = TcpListener::from_std(listener).unwrap();
             runtime.spawn(async move {
@@ -83,6 +97,7 @@ impl Bridge {
 
     fn start(
         address: String,
+        leads: Leads,
         listen: impl FnOnce(
             &tokio::runtime::Runtime,
             Box<dyn Fn(Box<dyn Duplex>) + Send + Sync>,
@@ -96,7 +111,7 @@ impl Bridge {
         let connections = Arc::<Mutex<JoinSet<()>>>::default();
         let (all, handle) = (Arc::clone(&connections), runtime.handle().clone());
         let accept = move |client: Box<dyn Duplex>| {
-            all.lock().unwrap().spawn_on(pass(client), &handle);
+            all.lock().unwrap().spawn_on(pass(client, leads), &handle);
         };
         let listener = listen(&runtime, Box::new(accept));
         Self {
@@ -142,11 +157,21 @@ impl Drop for Bridge {
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-async fn pass(mut client: Box<dyn Duplex>) {
+#[derive(Clone, Copy)]
+enum Leads {
+    ToBuildKit,
+    ToEngine,
+}
+
+async fn pass(mut client: Box<dyn Duplex>, leads: Leads) {
     let socket = stack::variables()["DOCKER_HOST"]
         .strip_prefix("unix://")
         .unwrap();
-    let engine = UnixStream::connect(socket).await.unwrap();
+    let mut engine = UnixStream::connect(socket).await.unwrap();
+    if let Leads::ToEngine = leads {
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut engine).await;
+        return;
+    }
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(engine))
         .await
         .unwrap();
@@ -198,7 +223,7 @@ impl Certificates {
         self.folder.path().join(who)
     }
 
-    fn server(&self) -> Arc<ServerConfig> {
+    fn server(&self, protocol: &str) -> Arc<ServerConfig> {
         let path = |name: &str| self.folder.path().join(name);
         let mut roots = RootCertStore::empty();
         roots
@@ -217,7 +242,7 @@ impl Certificates {
             .with_client_cert_verifier(verifier)
             .with_single_cert(vec![certificate], key)
             .unwrap();
-        config.alpn_protocols = vec!["h2".into()];
+        config.alpn_protocols = vec![protocol.into()];
         Arc::new(config)
     }
 }
