@@ -16,4 +16,8 @@ mod interrupts;
 mod limits;
 mod manifest;
 mod options;
+mod release_faults;
+mod release_quotas;
+mod release_races;
+mod releases;
 mod support;
