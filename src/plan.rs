@@ -2,16 +2,21 @@
 //! `--dry-run` prints it, the engine executes it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use crate::cache::candidates::{BuildCache, is_cache_tag};
+use crate::changes::base::Base;
 use crate::diagnostic::Diagnostic;
+use crate::key::BuildReason;
 use crate::manifest::model::{Container, ContainerName};
 use crate::manifest::pattern;
 use crate::project::Project;
 use crate::reference::Tag;
+use crate::registry::image::RawManifest;
 use crate::release::channel::{ChannelDecision, Sources};
+use crate::resolve::{Keyed, Published};
 
 /// Where built images go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +34,11 @@ pub(crate) struct Orders {
     pub(crate) channels: ChannelDecision,
     /// Immutable tags for every released container.
     pub(crate) tags: Vec<Tag>,
+    /// Tags go to containers that are not built again too, where the manifest does not say.
+    pub(crate) tag_unchanged: bool,
     pub(crate) output: ImageOutput,
+    /// What decided the selection, where it was not given.
+    pub(crate) base: Option<Base>,
 }
 
 #[derive(Debug, Clone)]
@@ -40,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) containers: IndexMap<ContainerName, PlannedContainer>,
     pub(crate) channels: ChannelDecision,
     pub(crate) output: ImageOutput,
+    /// What the sources were compared with, where that decided the selection.
+    pub(crate) base: Option<Base>,
     /// The commit of the sources, marked where they differ from it.
     pub(crate) revision: Option<String>,
     /// Containers that are not in the run though a parent of theirs is.
@@ -69,6 +80,65 @@ pub(crate) struct PlannedContainer {
     /// Why it is in the run.
     pub(crate) reason: String,
     pub(crate) build_cache: BuildCache,
+    pub(crate) work: Work,
+    pub(crate) keyed: Arc<Keyed>,
+    /// What its channel stands on, where that was asked.
+    pub(crate) published: Option<Published>,
+    /// Whether its tags are set though it is not built again.
+    pub(crate) tag_unchanged: bool,
+}
+
+/// What is to be done to have an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Work {
+    Build(BuildReason),
+    /// Nothing: this one has the key, and was checked.
+    Keep(RawManifest),
+}
+
+impl PlannedContainer {
+    /// Why it is built, or is not; and why it is in the run at all.
+    pub(crate) fn why(&self) -> String {
+        let selected = &self.reason;
+        match &self.work {
+            Work::Build(reason) => format!("{reason} ({selected})"),
+            Work::Keep(_) => format!("unchanged ({selected})"),
+        }
+    }
+
+    /// Names that this run gives once, the release's first.
+    pub(crate) fn immutable_tags(&self) -> Vec<&Tag> {
+        if matches!(self.work, Work::Keep(_)) && !self.tag_unchanged {
+            return vec![];
+        }
+        std::iter::once(&self.tag).chain(&self.tags).collect()
+    }
+
+    /// Immutable tags to set once its image is there: the builder has pushed the first of what it builds.
+    pub(crate) fn tags_to_set(&self) -> Vec<Tag> {
+        match self.work {
+            Work::Build(_) => self.tags.clone(),
+            Work::Keep(_) => self.immutable_tags().into_iter().cloned().collect(),
+        }
+    }
+
+    /// Whether its build is offered this folder as a context.
+    pub(crate) fn reads(&self, folder: &std::path::Path) -> bool {
+        let container = &self.container;
+        container.context == folder || container.contexts.values().any(|named| named == folder)
+    }
+
+    /// Whether the builder's cache must not be used either.
+    pub(crate) fn without_cache(&self) -> bool {
+        let aged = |reason: &BuildReason| match reason {
+            BuildReason::Changed { inputs, .. } => {
+                inputs.iter().any(|change| change.input == "age")
+            }
+            _ => false,
+        };
+        let aged = matches!(&self.work, Work::Build(reason) if aged(reason));
+        aged || self.keyed.generation.is_some()
+    }
 }
 
 impl Plan {
@@ -77,6 +147,30 @@ impl Plan {
         self.containers
             .iter()
             .filter(|(_, planned)| planned.released)
+    }
+
+    /// Whether the run builds this container.
+    pub(crate) fn builds(&self, name: &str) -> bool {
+        let planned = self.containers.get(name);
+        planned.is_some_and(|planned| matches!(planned.work, Work::Build(_)))
+    }
+
+    /// Parents that were not asked for, and that nothing is built from now, leave the run.
+    pub(crate) fn drop_unneeded(&mut self) {
+        let mut needed = BTreeSet::new();
+        for (name, planned) in self.containers.iter().rev() {
+            if planned.released || needed.contains(name) {
+                if matches!(planned.work, Work::Build(_)) {
+                    needed.extend(planned.parents.iter().cloned());
+                }
+                needed.insert(name.clone());
+            }
+        }
+        self.containers.retain(|name, _| needed.contains(name));
+        let names: BTreeSet<_> = self.containers.keys().cloned().collect();
+        for planned in self.containers.values_mut() {
+            planned.parents.retain(|parent| names.contains(parent));
+        }
     }
 }
 
@@ -140,6 +234,10 @@ pub(crate) fn make(
             height: heights.get(name).copied().unwrap_or_default(),
             revision: sources.revision(),
             reason,
+            work: Work::Build(BuildReason::FirstBuild),
+            keyed: Arc::default(),
+            published: None,
+            tag_unchanged: container.tag_unchanged.unwrap_or(orders.tag_unchanged),
             build_cache: BuildCache::of(container, &project.manifest, sources),
         };
         containers.insert(name.to_owned(), planned);
@@ -155,6 +253,7 @@ pub(crate) fn make(
         release: orders.release,
         channels: orders.channels,
         output: orders.output,
+        base: orders.base,
     })
 }
 

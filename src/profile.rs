@@ -329,6 +329,8 @@ mod tests {
         let config = ImageConfig {
             platform: platform("linux", "amd64", None),
             labels: BTreeMap::new(),
+            triggers: false,
+            environment: std::collections::BTreeSet::new(),
         };
         (manifest, config)
     }

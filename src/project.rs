@@ -1,12 +1,15 @@
 //! The manifest together with what the Dockerfiles say: which container is built from which.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use indexmap::IndexMap;
 
+use crate::context::file_id::{BlobHasher, BlobId};
 use crate::diagnostic::{Diagnostic, Severity, SourceText, nearest};
-use crate::dockerfile::{self, Dockerfile, ImageUse, ImageUses};
+use crate::dockerfile::{
+    self, Dockerfile, ImageUse, ImageUses, Reads, Sources, UnclearReason, UseKind,
+};
 use crate::graph::{self, Edge, EdgeKind, Graph, Node};
 use crate::manifest::model::{Container, ProjectManifest};
 
@@ -16,8 +19,107 @@ pub(crate) struct Project {
     pub(crate) graph: Graph,
     /// For each container, the containers whose image its Dockerfile uses by name.
     pub(crate) images: BTreeMap<String, Vec<String>>,
+    /// What each container is made of. None for one whose Dockerfile cannot be opened.
+    pub(crate) recipes: BTreeMap<String, Recipe>,
     /// What is to be said of a container's Dockerfile, errors and warnings: they concern the runs that build it.
     findings: BTreeMap<String, Vec<Diagnostic>>,
+}
+
+/// What a Dockerfile says that its target is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Recipe {
+    /// The whole file.
+    pub(crate) dockerfile: BlobId,
+    /// Images from outside the project, by the names they have there; the frontend's own too.
+    pub(crate) images: BTreeSet<String>,
+    /// Those of them that stages begin with.
+    pub(crate) bases: BTreeSet<String>,
+    /// What it reads of its context.
+    pub(crate) sources: Sources,
+    /// It has `ONBUILD` instructions, or may have some.
+    pub(crate) triggers: bool,
+    /// Why it cannot be told what the image is made of.
+    pub(crate) unclear: Option<String>,
+}
+
+impl Recipe {
+    /// Of a Dockerfile that skiff cannot read: it may be anything.
+    fn unreadable(id: BlobId) -> Self {
+        Self {
+            dockerfile: id,
+            images: BTreeSet::new(),
+            bases: BTreeSet::new(),
+            sources: Sources {
+                context: Reads::Whole,
+                variables: BTreeSet::new(),
+                unpinned: None,
+            },
+            triggers: true,
+            unclear: Some("its Dockerfile cannot be read here".into()),
+        }
+    }
+
+    fn new(
+        id: BlobId,
+        dockerfile: &Dockerfile,
+        uses: &ImageUses,
+        mut sources: Sources,
+        container: &Container,
+        parents: &[Edge],
+    ) -> Self {
+        let local = |name: &str| {
+            container.contexts.contains_key(name)
+                || container.image_contexts.contains_key(name)
+                || parents.iter().any(|edge| edge.parent == name)
+        };
+        let external = || {
+            uses.uses.iter().filter(|used| {
+                // What a stage hides is an image after all.
+                used.hidden_by.is_some() || !used.context_name().is_some_and(local)
+            })
+        };
+        let contexts = || container.image_contexts.values().map(ToString::to_string);
+        let mut images: BTreeSet<_> = external().map(|used| used.name.clone()).collect();
+        images.extend(contexts());
+        let frontend = container.args.get("BUILDKIT_SYNTAX").cloned();
+        if let Some(frontend) =
+            frontend.or_else(|| dockerfile::syntax_directive(&dockerfile.source.text))
+        {
+            // Another frontend may read anything.
+            if !frontend.contains("docker/dockerfile") {
+                sources.context = Reads::Whole;
+            }
+            images.insert(frontend);
+        }
+        let bases = external().filter(|used| used.kind == UseKind::From);
+        Self {
+            dockerfile: id,
+            images,
+            bases: bases
+                .map(|used| used.name.clone())
+                .chain(contexts())
+                .collect(),
+            sources,
+            triggers: dockerfile
+                .stages
+                .iter()
+                .flat_map(|stage| &stage.instructions)
+                .any(|instruction| instruction.keyword == "ONBUILD"),
+            unclear: unclear(uses, container),
+        }
+    }
+}
+
+/// Why it cannot be told what an image is made of.
+fn unclear(uses: &ImageUses, container: &Container) -> Option<String> {
+    if let Some(stage) = container.options.no_cache_filter.first() {
+        return Some(format!(
+            "its stage {stage} is to be built anew each time (no_cache_filter)"
+        ));
+    }
+    let mut unclear = uses.unclear.iter();
+    let unclear = unclear.find(|unclear| unclear.reason != UnclearReason::OnBuild)?;
+    Some(format!("which image `{}` is cannot be told", unclear.text))
 }
 
 /// Reads every Dockerfile and makes the graph, which must have no cycle.
@@ -25,12 +127,14 @@ pub(crate) fn read(manifest: ProjectManifest) -> Result<Project, Vec<Diagnostic>
     let mut findings = BTreeMap::new();
     let mut nodes = IndexMap::new();
     let mut images = BTreeMap::new();
+    let mut recipes = BTreeMap::new();
     for (name, container) in &manifest.containers {
         let mut said = Vec::new();
-        let found = parents(container, &manifest, &mut said).unwrap_or_else(|error| {
+        let (found, recipe) = parents(container, &manifest, &mut said).unwrap_or_else(|error| {
             said.push(error);
-            vec![]
+            (vec![], None)
         });
+        recipes.extend(recipe.map(|recipe| (name.clone(), recipe)));
         findings.insert(name.clone(), said);
         images.insert(
             name.clone(),
@@ -49,6 +153,7 @@ pub(crate) fn read(manifest: ProjectManifest) -> Result<Project, Vec<Diagnostic>
         manifest,
         graph,
         images,
+        recipes,
         findings,
     })
 }
@@ -73,18 +178,21 @@ impl Project {
     }
 }
 
-/// The containers that this one's Dockerfile uses.
+/// The containers that this one's Dockerfile uses, and all that it is made of.
 fn parents(
     container: &Container,
     manifest: &ProjectManifest,
     warnings: &mut Vec<Diagnostic>,
-) -> Result<Vec<Edge>, Diagnostic> {
+) -> Result<(Vec<Edge>, Option<Recipe>), Diagnostic> {
     let shown = shown(&container.dockerfile, &manifest.root);
     let bytes = std::fs::read(&container.dockerfile).map_err(|error| {
         Diagnostic::error(format!("cannot read {shown}: {error}"))
             .at(container.span.clone(), "of this container")
     })?;
     let source = SourceText::new(shown, String::from_utf8_lossy(&bytes));
+    let mut id = BlobHasher::new(bytes.len() as u64);
+    id.update(&bytes);
+    let id = id.finish();
     let dockerfile = match dockerfile::parse(&source) {
         Ok(dockerfile) => dockerfile,
         Err(error) => {
@@ -97,10 +205,11 @@ fn parents(
                 }
                 .note(note),
             );
-            return Ok(vec![]);
+            return Ok((vec![], Some(Recipe::unreadable(id))));
         }
     };
     let mut uses = ImageUses::default();
+    let mut sources: Option<Sources> = None;
     for platform in &container.platforms {
         let found = dockerfile
             .images(&container.args, container.target.as_deref(), platform)
@@ -109,10 +218,17 @@ fn parents(
                     .diagnostic()
                     .at(container.span.clone(), "of this container")
             })?;
+        let target = container.target.as_deref();
+        let read = dockerfile.sources(&container.args, target, platform, &found);
+        sources = Some(match sources {
+            Some(sources) => sources.and(read),
+            None => read,
+        });
         let is_new = |found: &ImageUse| !uses.uses.contains(found);
         let more: Vec<_> = found.uses.into_iter().filter(is_new).collect();
         uses.uses.extend(more);
-        uses.unclear = found.unclear;
+        uses.unclear.extend(found.unclear);
+        uses.unclear.dedup();
     }
     known_stages(container, &dockerfile)?;
     warnings.extend(uses.unclear.iter().map(dockerfile::Unclear::diagnostic));
@@ -123,7 +239,9 @@ fn parents(
     };
     let found = graph::parents(&container.name, &uses.uses, is_container);
     warnings.extend(found.hidden);
-    Ok(found.edges)
+    let recipe = sources
+        .map(|sources| Recipe::new(id, &dockerfile, &uses, sources, container, &found.edges));
+    Ok((found.edges, recipe))
 }
 
 /// `no_cache_filter` names stages: BuildKit would pass over one that is not there.

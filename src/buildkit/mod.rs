@@ -7,16 +7,44 @@ pub(crate) mod session;
 pub(crate) mod solve;
 pub(crate) mod status;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use tonic::transport::Channel;
 
 /// A BuildKit that answers. Cheap to clone: all clones share one connection.
 #[derive(Clone)]
 pub(crate) struct Builder {
     pub(crate) channel: Channel,
+    /// How often the channel has connected: what was under way on a connection is lost with it.
+    pub(crate) connects: Arc<AtomicU64>,
     /// What it is and where, for people: `docker engine 28.5.2 (unix:///run/docker.sock)`.
     pub(crate) description: String,
     /// CPUs of the machine it runs on.
     pub(crate) cpus: usize,
+    pub(crate) driver: Driver,
+}
+
+/// How a builder is reached, and so what it can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Driver {
+    /// The engine's own BuildKit, which has the engine's image store.
+    Docker,
+    /// A buildkitd in a container of skiff's. It has no image store.
+    Container,
+    /// A buildkitd that somebody runs. It has no image store.
+    Remote,
+}
+
+impl Driver {
+    /// Its name in `builder.driver`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Container => "docker-container",
+            Self::Remote => "remote",
+        }
+    }
 }
 
 /// Largest message either way. tonic's default of 4 MiB is less than a Status of a chatty build.

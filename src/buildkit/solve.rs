@@ -1,9 +1,13 @@
 //! Solve and Status: one build from request to exporter response.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{
+    MatchType, Policy, PolicyAction, Rule, Selector, Update,
+};
 use bollard_buildkit_proto::moby::buildkit::v1::{
     CacheOptions, CacheOptionsEntry, Exporter, InfoRequest, SolveRequest, StatusRequest,
 };
@@ -29,6 +33,10 @@ pub(crate) struct Solve {
     pub(crate) entitlements: Vec<String>,
     /// Attributes of the `image` exporter; `None` builds and keeps the result in the builder's cache only.
     pub(crate) image: Option<Attributes>,
+    /// Images by tag, and what to take instead, by digest; with host and path in full.
+    pub(crate) pins: BTreeMap<String, String>,
+    /// Attributes of the `docker` exporter, which sends the image to the session's [`super::session::load::Loader`].
+    pub(crate) docker: Option<Attributes>,
     /// Attributes of a `registry` cache export.
     pub(crate) cache_export: Option<Attributes>,
 }
@@ -57,6 +65,7 @@ pub(crate) async fn solve(
     let ended = CancellationToken::new();
     let status = forward(client(builder), reference.clone(), updates, ended.clone());
     let status = AbortOnDropHandle::new(tokio::spawn(status));
+    let connects = builder.connects.load(Ordering::Relaxed);
     let mut client = client(builder);
     let result = tokio::select! {
         result = client.solve(message(reference, request)) => {
@@ -70,7 +79,9 @@ pub(crate) async fn solve(
     let _ = status.await;
     match result {
         Err(SolveError::Failed(error)) if error.answer_lost => {
-            let connection_lost = !answers(&mut client).await;
+            // The channel connects again by itself: to a builder that was started again, say, which knows of no build.
+            let answers = answers(builder).await;
+            let connection_lost = !answers || builder.connects.load(Ordering::Relaxed) != connects;
             Err(SolveError::Failed(BuildError {
                 connection_lost,
                 ..error
@@ -81,7 +92,8 @@ pub(crate) async fn solve(
 }
 
 /// Whether the builder still answers.
-async fn answers(client: &mut ControlClient<Channel>) -> bool {
+pub(crate) async fn answers(builder: &Builder) -> bool {
+    let mut client = client(builder);
     let info = client.info(InfoRequest {});
     tokio::time::timeout(STATUS_GRACE, info)
         .await
@@ -106,19 +118,41 @@ fn message(reference: String, solve: Solve) -> SolveRequest {
         frontend: "dockerfile.v0".into(),
         frontend_attrs: map(solve.frontend),
         entitlements: solve.entitlements,
-        exporters: solve
-            .image
-            .map(|attrs| Exporter {
-                r#type: "image".into(),
-                attrs: map(attrs),
-            })
+        exporters: [("image", solve.image), ("docker", solve.docker)]
             .into_iter()
+            .filter_map(|(name, attrs)| {
+                Some(Exporter {
+                    r#type: name.into(),
+                    attrs: map(attrs?),
+                })
+            })
             .collect(),
         cache: Some(CacheOptions {
             exports: exports.into_iter().collect(),
             ..CacheOptions::default()
         }),
+        source_policy: (!solve.pins.is_empty()).then(|| policy(solve.pins)),
         ..SolveRequest::default()
+    }
+}
+
+/// A named context would replace images too, but also a stage that has an image's name.
+fn policy(pins: BTreeMap<String, String>) -> Policy {
+    let rule = |(image, instead): (String, String)| Rule {
+        action: PolicyAction::Convert.into(),
+        selector: Some(Selector {
+            identifier: format!("docker-image://{image}"),
+            match_type: MatchType::Exact.into(),
+            ..Selector::default()
+        }),
+        updates: Some(Update {
+            identifier: format!("docker-image://{instead}"),
+            ..Update::default()
+        }),
+    };
+    Policy {
+        version: 1,
+        rules: pins.into_iter().map(rule).collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! configuration that changes output. Parsers are pure.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -39,7 +40,7 @@ pub(crate) enum Ancestry {
 /// A checkout.
 #[derive(Debug)]
 pub(crate) struct Checkout {
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 /// Lines of git's own explanation that are shown: it names the remedy further down.
@@ -76,38 +77,28 @@ impl Checkout {
 
     /// The remote's default branch; without a remote that says so, `main` or `master`, whichever exists; else none.
     pub(crate) fn default_branch(&self) -> Option<String> {
-        let remote = self.line(
-            "symbolic-ref",
-            &["--quiet", "--short", "refs/remotes/origin/HEAD"],
-        );
-        if let Some(branch) = remote
-            .as_deref()
-            .and_then(|name| name.strip_prefix("origin/"))
-        {
-            return Some(branch.to_owned());
-        }
-        let exists = |branch: &&str| {
-            self.line(
-                "rev-parse",
-                &["--verify", "--quiet", &format!("refs/heads/{branch}")],
-            )
-            .is_some()
-                || self
-                    .line(
-                        "rev-parse",
-                        &[
-                            "--verify",
-                            "--quiet",
-                            &format!("refs/remotes/origin/{branch}"),
-                        ],
-                    )
-                    .is_some()
+        const REMOTE: &str = "refs/remotes/origin/";
+        let refs = [
+            "refs/remotes/origin/HEAD",
+            "refs/heads/main",
+            "refs/remotes/origin/main",
+            "refs/heads/master",
+            "refs/remotes/origin/master",
+        ];
+        let format = "--format=%(refname) %(symref)";
+        let answer = run(&self.root, "for-each-ref", &[&[format], &refs[..]].concat()).ok()?;
+        let found: BTreeMap<&str, &str> = answer
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .collect();
+        let head = found
+            .get(refs[0])
+            .and_then(|target| target.strip_prefix(REMOTE));
+        let usual = || {
+            let first = refs[1..].iter().find(|name| found.contains_key(*name))?;
+            first.rsplit('/').next()
         };
-        ["main", "master"]
-            .iter()
-            .copied()
-            .find(exists)
-            .map(str::to_owned)
+        head.or_else(usual).map(str::to_owned)
     }
 
     /// Files below these paths that differ from the commit or are in no commit, a few at most. A path may be in a
@@ -168,7 +159,27 @@ impl Checkout {
             == Some("true")
     }
 
-    fn line(&self, command: &'static str, arguments: &[&str]) -> Option<String> {
+    /// The top of the checkout, absolute and canonical.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What a command prints, run at the top of the checkout.
+    pub(super) fn output(
+        &self,
+        command: &'static str,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Result<Vec<u8>, GitError> {
+        answer(command, git(&self.root, command).args(arguments))
+    }
+
+    /// A command to be run in another way than [`Checkout::output`], that takes no paths or refuses to be told that they
+    /// mean themselves.
+    pub(super) fn command(&self, command: &str) -> Command {
+        git_with(&self.root, &[], command)
+    }
+
+    pub(super) fn line(&self, command: &'static str, arguments: &[&str]) -> Option<String> {
         run(&self.root, command, arguments)
             .ok()
             .map(|out| out.trim().to_owned())
@@ -186,13 +197,17 @@ fn parse_status(output: &str) -> Vec<String> {
         .collect()
 }
 
-/// A hermetic command of git.
+/// A hermetic command of git; paths among its arguments mean themselves.
 fn git(folder: &Path, command: &str) -> Command {
+    git_with(folder, &["--literal-pathspecs"], command)
+}
+
+fn git_with(folder: &Path, options: &[&str], command: &str) -> Command {
     let mut git = Command::new("git");
     git.current_dir(folder)
+        .args(options)
         .args([
             "--no-optional-locks",
-            "--literal-pathspecs",
             "-c",
             "core.quotePath=false",
             "-c",
@@ -201,36 +216,71 @@ fn git(folder: &Path, command: &str) -> Command {
         .arg(command)
         .env("LC_ALL", "C")
         .env("GIT_TERMINAL_PROMPT", "0")
-        .env_remove("GIT_DIR")
-        .env_remove("GIT_WORK_TREE")
-        .env_remove("GIT_INDEX_FILE")
         .stdin(std::process::Stdio::null());
+    for foreign in FOREIGN {
+        git.env_remove(foreign);
+    }
     git
 }
 
-fn run(folder: &Path, command: &'static str, arguments: &[&str]) -> Result<String, GitError> {
-    let output = git(folder, command)
-        .args(arguments)
-        .output()
-        .map_err(GitError::Start)?;
+/// Variables that say which repository git works on, or how it reads paths: a hook or an alias may have set them for
+/// another one.
+const FOREIGN: [&str; 9] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+    "GIT_GLOB_PATHSPECS",
+    "GIT_NOGLOB_PATHSPECS",
+    "GIT_ICASE_PATHSPECS",
+];
+
+pub(super) fn run(
+    folder: &Path,
+    command: &'static str,
+    arguments: &[&str],
+) -> Result<String, GitError> {
+    let answer = answer(command, git(folder, command).args(arguments))?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// The same for arguments with `:(magic)` in their paths.
+pub(super) fn run_with_magic(
+    folder: &Path,
+    command: &'static str,
+    arguments: &[&str],
+) -> Result<String, GitError> {
+    let answer = answer(command, git_with(folder, &[], command).args(arguments))?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// What the command prints, or why it fails.
+fn answer(command: &'static str, git: &mut Command) -> Result<Vec<u8>, GitError> {
+    let output = git.output().map_err(GitError::Start)?;
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        return Ok(output.stdout);
     }
     if output.status.code().is_none() {
         return Err(GitError::Killed(command));
     }
-    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(GitError::Failed(command, said(&output.stderr)))
+}
+
+/// The beginning of what git says of a failure.
+pub(super) fn said(stderr: &[u8]) -> String {
+    let stderr = String::from_utf8_lossy(stderr);
     let said: Vec<&str> = stderr
         .lines()
         .filter(|line| !line.trim().is_empty())
         .take(SAID)
         .collect();
-    let said = if said.is_empty() {
+    if said.is_empty() {
         "it does not say why".to_owned()
     } else {
         said.join("\n")
-    };
-    Err(GitError::Failed(command, said))
+    }
 }
 
 #[cfg(test)]

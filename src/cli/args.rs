@@ -74,6 +74,10 @@ pub(crate) enum Command {
     Deploy(DeployArgs),
     /// Build containers and push them; no channel moves (deploy --no-promote)
     Build(DeployArgs),
+    /// Say what deploy would do, and why; nothing is done
+    Plan(PlanArgs),
+    /// Say what differs between the sources of a container and its published image
+    Why(WhyArgs),
     /// List what a container is made from: the files that are sent as context, each with its hash
     Inputs(InputsArgs),
     /// List what was released, promoted and rolled back
@@ -161,6 +165,44 @@ pub(crate) struct MoveArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// What deploy would be told
+    #[command(flatten)]
+    pub(crate) deploy: DeployArgs,
+
+    /// How it is said
+    #[arg(long, value_enum, default_value_t = PlanFormatArg::Human, value_name = "FORMAT")]
+    pub(crate) format: PlanFormatArg,
+
+    /// Also write the plan to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormatArg {
+    /// A table for people
+    Human,
+    /// One JSON object
+    Json,
+    /// A job matrix for GitHub Actions: what will be built
+    GithubMatrix,
+    /// A batch buildspec for AWS CodeBuild: what will be built, parents first
+    CodebuildBatch,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhyArgs {
+    /// The container
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// How it is said
+    #[arg(long, value_enum, default_value_t = FormatArg::Human, value_name = "FORMAT")]
+    pub(crate) format: FormatArg,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InputsArgs {
     /// The container
     #[arg(value_name = "NAME")]
@@ -179,10 +221,10 @@ pub(crate) enum FormatArg {
     Json,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct DeployArgs {
-    /// Containers by name; `all` is every one [default: all, until changes are detected]
+    /// Containers by name; `all` is every one [default: those that changed]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
 
@@ -190,9 +232,17 @@ pub(crate) struct DeployArgs {
     #[arg(long, conflicts_with = "names")]
     pub(crate) all: bool,
 
+    /// The containers that changed since this commit, branch or tag [default: since the last release, as far as that is known]
+    #[arg(long, value_name = "REV", conflicts_with_all = ["names", "all"])]
+    pub(crate) since: Option<String>,
+
     /// Print what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    /// Build all of the run anew: neither images that are there already nor the builder's cache are used
+    #[arg(long)]
+    pub(crate) no_cache: bool,
 
     /// Builds at a time, at most 40 [default: the builder's CPUs, 2 to 8]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=40))]
@@ -221,6 +271,10 @@ pub(crate) struct DeployArgs {
     /// Build for this platform instead of the manifest's, such as linux/arm64; several joined by commas
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,
+
+    /// An address of a builder, several with commas between, or a driver (docker, docker-container)
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub(crate) builder: Vec<String>,
 
     /// Write what became of each container to this file, as JSON
     #[arg(long, value_name = "FILE")]

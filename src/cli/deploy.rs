@@ -1,18 +1,18 @@
 //! `skiff deploy` and `skiff build`: from request to plan, and from plan to run.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use indexmap::IndexMap;
-
-use super::registry;
-use super::request::{DeployRequest, Invocation, Selection};
+use super::args::{FormatArg, PlanFormatArg};
+use super::request::{DeployRequest, Invocation, PlanRequest};
+use super::selection::{Selected, Survey};
+use super::{builder, contexts, keys, registry};
 use crate::atomic_file;
-use crate::buildkit::Builder;
-use crate::buildkit::dial::{self, DialError, EngineAddress};
+use crate::buildkit::dial::choose::Found;
 use crate::buildkit::session::auth::AuthService;
-use crate::cancel;
+use crate::buildkit::session::load::Loader;
+use crate::cancel::{self, CancellationToken};
 use crate::changes::git::Checkout;
 use crate::diagnostic::{Diagnostic, Severity, human};
 use crate::engine::dispatcher::{self, Tools};
@@ -46,24 +46,35 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Error> {
     let (mut project, warnings) = load(&request, invocation, environment)?;
     warn(&warnings, output);
-    let selected = select(&project, &request.selection)?;
+    let mut survey = Survey::new(&project.manifest, environment)?;
+    let selected = survey.select(&project, &request.selection, None)?;
     let ecr = registry::locate(&mut project.manifest, request.dry_run).await?;
-    let sources = sources(&project, &selected, environment)?;
-    let plan = make_plan(&project, &selected, &request, &sources)?;
+    let sources = survey.sources(&project, &selected.containers)?;
+    let mut plan = make_plan(&project, selected, &request, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
     one_platform(&plan)?;
-    if request.dry_run {
-        output.out(&report::plan::render(&plan));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if plan.containers.is_empty() {
-        output.out("nothing to do: the manifest has no containers");
-        return Ok(ExitCode::SUCCESS);
-    }
     let credentials = CredentialSources {
         ecr,
         ..CredentialSources::new(environment.docker_config())
     };
+    let client = client(&project.manifest, credentials.clone());
+    let cancel = cancel::on_signals(output.clone()).map_err(|error| {
+        Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
+    })?;
+    let said = tokio::select! {
+        said = keys::settle(&mut plan, &project, &request, &client) => said?,
+        () = cancel.cancelled() => return Err(interrupted()),
+    };
+    warn(&said, output);
+    if request.dry_run {
+        return tell_plan(&plan, request.plan.as_ref(), output);
+    }
+    if plan.containers.is_empty() {
+        return nothing(&plan, &request, invocation, output).await;
+    }
+    let built = plan.containers.iter().filter(|(name, _)| plan.builds(name));
+    let built = built.map(|(_, planned)| &planned.container);
+    contexts::check(built, &project.manifest.root)?;
     let mut circumstances = ci::circumstances(&sources, environment);
     circumstances.reason.clone_from(&request.reason);
     execute(
@@ -71,12 +82,52 @@ pub(crate) async fn run(
         &project,
         circumstances,
         credentials,
+        client,
+        cancel,
         &request,
         invocation,
         environment,
         output,
     )
     .await
+}
+
+fn interrupted() -> Error {
+    let stopped = Diagnostic::error("interrupted before anything was built");
+    Error::new(ErrorKind::Interrupted, vec![stopped])
+}
+
+/// Prints a plan, and does nothing.
+fn tell_plan(
+    plan: &Plan,
+    request: Option<&PlanRequest>,
+    output: &Output,
+) -> Result<ExitCode, Error> {
+    let text = match request {
+        None => report::plan::render(plan),
+        Some(PlanRequest::Why { name, format }) => match plan.containers.get(name) {
+            Some(planned) if *format == FormatArg::Json => report::why::json(planned),
+            Some(planned) => report::why::human(planned),
+            None => return Err(Diagnostic::error("`why` takes one container").into()),
+        },
+        Some(PlanRequest::Plan { format, out }) => {
+            if let Some(path) = out {
+                let json = report::plan::json(plan);
+                atomic_file::write(path, json.as_bytes()).map_err(|error| {
+                    Diagnostic::error(format!("cannot write {}: {error}", path.display()))
+                        .help("see that its folder exists and may be written to")
+                })?;
+            }
+            match format {
+                PlanFormatArg::Human => report::plan::render(plan),
+                PlanFormatArg::Json => report::plan::json(plan),
+                PlanFormatArg::GithubMatrix => report::plan::github_matrix(plan),
+                PlanFormatArg::CodebuildBatch => report::plan::codebuild_batch(plan),
+            }
+        }
+    };
+    output.out(text.trim_end());
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The manifest and its Dockerfiles.
@@ -148,7 +199,7 @@ fn warn(warnings: &[Diagnostic], output: &Output) {
 
 fn make_plan(
     project: &Project,
-    selected: &IndexMap<String, String>,
+    selected: Selected,
     request: &DeployRequest,
     sources: &Sources,
 ) -> Result<Plan, Error> {
@@ -157,76 +208,37 @@ fn make_plan(
         release: request.release.clone(),
         channels,
         tags: request.tags.clone(),
+        tag_unchanged: request.tag_unchanged,
         output: request.output,
+        base: selected.base,
     };
-    Ok(plan::make(project, selected, orders, sources)?)
+    Ok(plan::make(project, &selected.containers, orders, sources)?)
 }
 
-/// As a name it means every container; the manifest gives it to none.
-const ALL: &str = "all";
-
-/// The containers that were asked for, in the manifest's order, with the reason for each.
-fn select(
-    project: &Project,
-    selection: &Selection,
-) -> Result<IndexMap<String, String>, Vec<Diagnostic>> {
-    let containers = &project.manifest.containers;
-    let names = match selection {
-        Selection::All { reason } => {
-            return Ok(containers
-                .keys()
-                .map(|n| (n.clone(), (*reason).to_owned()))
-                .collect());
-        }
-        Selection::Named(names) => names,
-    };
-    let unknown = |name: &&String| *name != ALL && !containers.contains_key(name.as_str());
-    let errors: Vec<Diagnostic> = names
-        .iter()
-        .filter(unknown)
-        .map(|name| project::unknown(name, &project.manifest))
-        .collect();
-    if !errors.is_empty() {
-        return Err(errors);
+/// A run that has nothing to do, told as every run is.
+async fn nothing(
+    plan: &Plan,
+    request: &DeployRequest,
+    invocation: &Invocation,
+    output: &Output,
+) -> Result<ExitCode, Error> {
+    let file = invocation.events.as_deref().map(create).transpose()?;
+    if let Some(path) = &request.metadata_file {
+        create(path)?;
+        atomic_file::write(path, b"{}\n").map_err(|error| cannot_write(path, &error))?;
     }
-    let all = names.iter().any(|name| name == ALL);
-    let asked = containers.keys().filter(|name| all || names.contains(name));
-    let reason = if all { ALL } else { "named" };
-    Ok(asked
-        .map(|name| (name.clone(), reason.to_owned()))
-        .collect())
-}
-
-/// What git and the CI say of the sources that the selected containers and their parents are built from.
-fn sources(
-    project: &Project,
-    selected: &IndexMap<String, String>,
-    environment: &Environment,
-) -> Result<Sources, Diagnostic> {
-    let manifest = &project.manifest;
-    let failed = |error: crate::changes::git::GitError| {
-        Diagnostic::error(error.to_string()).help(error.help())
+    let progress = match invocation.progress {
+        Progress::Json => Progress::Json,
+        _ => Progress::Quiet,
     };
-    let mut sources = Sources::default();
-    if let Some(checkout) = Checkout::find(&manifest.root).map_err(failed)? {
-        let mut paths: Vec<PathBuf> = vec![manifest.path.clone()];
-        for name in project.graph.closure(selected.keys().map(String::as_str)) {
-            if let Some(container) = manifest.containers.get(name) {
-                paths.extend([container.context.clone(), container.dockerfile.clone()]);
-                paths.extend(container.contexts.values().cloned());
-            }
-        }
-        sources = Sources {
-            checkout: true,
-            commit: checkout.commit(),
-            branch: checkout.branch(),
-            default_branch: checkout.default_branch(),
-            pull_request: None,
-            uncommitted: checkout.uncommitted(&paths).map_err(failed)?,
-        };
+    let (events, receiver) = Events::channel();
+    let reporter = report::spawn(receiver, progress, file, output.clone());
+    dispatcher::nothing(plan, events).await;
+    let _ = reporter.await;
+    if progress != Progress::Json {
+        output.out(&report::plan::nothing(plan));
     }
-    ci::complete(&mut sources, environment);
-    Ok(sources)
+    Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a run is made of")]
@@ -235,41 +247,47 @@ async fn execute(
     project: &Project,
     circumstances: Circumstances,
     credentials: CredentialSources,
+    client: Client,
+    cancel: CancellationToken,
     request: &DeployRequest,
     invocation: &Invocation,
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
-    let private = private::look(&plan, environment)?;
+    let private = private::look(&plan, environment).await?;
     let event_file = invocation.events.as_deref().map(create).transpose()?;
     // Found out before anything is built, not after: the file can be written.
     let metadata = request.metadata_file.as_deref().map(create).transpose()?;
     drop(metadata);
-    let cancel = cancel::on_signals(output.clone()).map_err(|error| {
-        Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
-    })?;
-    let client = client(&project.manifest, credentials.clone());
     let store = Store::new(client.clone(), project.manifest.state.clone());
-    let builder = tokio::select! {
-        ready = prepare(&plan, &client, &store, environment) => ready?,
-        () = cancel.cancelled() => {
-            let stopped = Diagnostic::error("interrupted before anything was built");
-            return Err(Error::new(ErrorKind::Interrupted, vec![stopped]));
-        }
+    let search = builder::find(&plan, project, request, &credentials, environment);
+    let search = Box::pin(search);
+    let found = tokio::select! {
+        ready = prepare(&plan, &client, &store, search) => ready?,
+        () = cancel.cancelled() => return Err(interrupted()),
     };
     let created = match &credentials.ecr {
         Some(ecr) if plan.output.push => registry::provide(ecr, &plan, &project.manifest).await?,
         _ => vec![],
     };
 
+    for error in &found.dead {
+        output.err(&format!("warning: {}", error.full()));
+    }
+    let cpus: usize = found.builders.iter().map(|builder| builder.cpus).sum();
     let (events, receiver) = Events::channel();
     let reporter = report::spawn(receiver, invocation.progress, event_file, output.clone());
+    if let (Progress::Terminal, Some(base)) = (invocation.progress, &plan.base) {
+        output.err(&base.sentence());
+    }
     let tools = Tools {
-        jobs: request.jobs.unwrap_or_else(|| builder.cpus.clamp(2, 8)),
+        jobs: request.jobs.unwrap_or_else(|| cpus.clamp(2, 8)),
         keep_going: request.keep_going,
         stall: request.stall,
         created,
-        builder,
+        builders: found.builders,
+        loader: found.engine.map(Loader::new),
+        chosen_by: found.reason,
         registry: client,
         auth: AuthService::new(credentials),
         private,
@@ -302,16 +320,14 @@ async fn execute(
         .map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
 }
 
-/// A builder that can do the job, and a registry in which the names of this run are free.
+/// Builders that can do the job, and a registry in which the names of this run are free.
 async fn prepare(
     plan: &Plan,
     registry: &Client,
     store: &Store,
-    environment: &Environment,
-) -> Result<Builder, Error> {
-    let address =
-        EngineAddress::from_docker_host(environment.get("DOCKER_HOST")).map_err(no_builder)?;
-    let builder = dial::engine(&address).await.map_err(no_builder)?;
+    builders: impl Future<Output = Result<Found, Error>>,
+) -> Result<Found, Error> {
+    let found = builders.await?;
     if plan.output.push {
         names::free(plan, registry).await?;
         for channel in &plan.channels.moves {
@@ -319,7 +335,7 @@ async fn prepare(
             read.map_err(|error| no_state(&error, store).help("nothing was built"))?;
         }
     }
-    Ok(builder)
+    Ok(found)
 }
 
 /// The state repository cannot be used.
@@ -364,19 +380,12 @@ fn conclude(outcome: &RunOutcome, plan: &Plan, invocation: &Invocation, output: 
 
 /// A file that a flag names, opened for writing.
 pub(super) fn create(path: &Path) -> Result<File, Diagnostic> {
-    File::create(path).map_err(|error| {
-        Diagnostic::error(format!("cannot write {}: {error}", path.display()))
-            .help("see that its folder exists and may be written to")
-    })
+    File::create(path).map_err(|error| cannot_write(path, &error))
 }
 
-fn no_builder(error: DialError) -> Error {
-    let diagnostic = Diagnostic::error(error.to_string()).help(error.help());
-    let diagnostic = match std::error::Error::source(&error) {
-        Some(cause) => diagnostic.note(cause.to_string()),
-        None => diagnostic,
-    };
-    Error::from(diagnostic).caused_by(error)
+fn cannot_write(path: &Path, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::error(format!("cannot write {}: {error}", path.display()))
+        .help("see that its folder exists and may be written to")
 }
 
 pub(super) fn client(manifest: &ProjectManifest, credentials: CredentialSources) -> Client {

@@ -1,13 +1,17 @@
 //! The command line: arguments to requests, one thin function a command.
 
 mod args;
+mod builder;
+mod contexts;
 mod deploy;
 mod inputs;
+mod keys;
 mod moving;
 mod opened;
 mod registry;
 mod releases;
 mod request;
+mod selection;
 
 use std::process::ExitCode;
 
@@ -46,6 +50,14 @@ async fn dispatch(cli: Cli, environment: &Environment, output: &Output) -> Resul
     match cli.command {
         Command::Deploy(args) => deploy(args, true, &invocation, environment, output).await,
         Command::Build(args) => deploy(args, false, &invocation, environment, output).await,
+        Command::Plan(args) => {
+            let request = DeployRequest::plan(args, environment)?;
+            deploy::run(request, &invocation, environment, output).await
+        }
+        Command::Why(args) => {
+            let request = DeployRequest::why(args, environment)?;
+            deploy::run(request, &invocation, environment, output).await
+        }
         Command::Inputs(args) => inputs::run(&args, &invocation, environment, output),
         Command::Releases(args) => releases::list(&args, &invocation, environment, output).await,
         Command::Status(args) => releases::status(&args, &invocation, environment, output).await,

@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::{ColorArg, DeployArgs, Global, ProgressArg};
+use super::args::{
+    ColorArg, DeployArgs, FormatArg, Global, PlanArgs, PlanFormatArg, ProgressArg, WhyArgs,
+};
 use crate::clock;
 use crate::diagnostic::Diagnostic;
 use crate::engine::stall;
@@ -19,8 +21,15 @@ use crate::report::Progress;
 /// Which containers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
-    All { reason: &'static str },
+    All {
+        reason: &'static str,
+    },
     Named(Vec<String>),
+    /// Those that changed.
+    Changed {
+        /// `--since`.
+        since: Option<String>,
+    },
 }
 
 /// What holds for every command.
@@ -33,9 +42,15 @@ pub(crate) struct Invocation {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct DeployRequest {
     pub(crate) selection: Selection,
     pub(crate) dry_run: bool,
+    /// Only the plan is wanted, and how.
+    pub(crate) plan: Option<PlanRequest>,
+    pub(crate) no_cache: bool,
+    /// The command line gives names: they go to what is not built again too.
+    pub(crate) tag_unchanged: bool,
     pub(crate) jobs: Option<usize>,
     pub(crate) channels: ChannelRequest,
     pub(crate) force_promote: bool,
@@ -51,6 +66,50 @@ pub(crate) struct DeployRequest {
     /// The longest silence of the builder's own work.
     pub(crate) stall: Duration,
     pub(crate) metadata_file: Option<PathBuf>,
+    /// Addresses, or a driver.
+    pub(crate) builder: Vec<String>,
+}
+
+/// How a plan is told.
+#[derive(Debug)]
+pub(crate) enum PlanRequest {
+    Plan {
+        format: PlanFormatArg,
+        out: Option<PathBuf>,
+    },
+    /// Of one container, in full.
+    Why { name: String, format: FormatArg },
+}
+
+impl DeployRequest {
+    pub(crate) fn plan(args: PlanArgs, environment: &Environment) -> Result<Self, Vec<Diagnostic>> {
+        let plan = PlanRequest::Plan {
+            format: args.format,
+            out: args.out.map(|path| environment.directory.join(path)),
+        };
+        let request = Self::new(args.deploy, true, environment)?;
+        Ok(Self {
+            dry_run: true,
+            plan: Some(plan),
+            ..request
+        })
+    }
+
+    pub(crate) fn why(args: WhyArgs, environment: &Environment) -> Result<Self, Vec<Diagnostic>> {
+        let deploy = DeployArgs {
+            names: vec![args.name.clone()],
+            ..DeployArgs::default()
+        };
+        let request = Self::new(deploy, true, environment)?;
+        Ok(Self {
+            dry_run: true,
+            plan: Some(PlanRequest::Why {
+                name: args.name,
+                format: args.format,
+            }),
+            ..request
+        })
+    }
 }
 
 impl Invocation {
@@ -137,16 +196,19 @@ impl DeployRequest {
         else {
             return Err(errors);
         };
-        let all = |reason| Selection::All { reason };
+        let named = !args.names.is_empty() || !tags.is_empty() || args.release.is_some();
         Ok(Self {
             selection: if args.all {
-                all("--all")
+                Selection::All { reason: "--all" }
             } else if args.names.is_empty() {
-                all("no names given: all, until changes are detected")
+                Selection::Changed { since: args.since }
             } else {
                 Selection::Named(args.names)
             },
             dry_run: args.dry_run,
+            plan: None,
+            no_cache: args.no_cache,
+            tag_unchanged: named || environment.get("TIMESTAMP").is_some(),
             jobs: args.jobs.map(usize::from),
             channels: ChannelRequest {
                 no_promote: args.no_promote || args.no_push || !promote,
@@ -164,6 +226,7 @@ impl DeployRequest {
                 push: !args.no_push,
                 load: args.load,
             },
+            builder: args.builder,
             metadata_file: args
                 .metadata_file
                 .map(|path| environment.directory.join(path)),

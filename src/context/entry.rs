@@ -55,7 +55,7 @@ pub(super) type Inode = (u64, u64);
 
 impl Entry {
     /// Reads what the file system says of `full`, without following or opening it. The content's `id` is not known yet.
-    pub(super) fn read(
+    pub(crate) fn read(
         full: &Path,
         path: String,
         metadata: &Metadata,

@@ -79,7 +79,7 @@ pub(super) const CHUNK: usize = 64 << 10;
 
 /// The id of a file that is `size` bytes long; `None` when it is gone. `name` is what a change is
 /// reported as.
-pub(super) fn of_file(
+pub(crate) fn of_file(
     full: &Path,
     name: &str,
     size: u64,

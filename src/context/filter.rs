@@ -34,7 +34,7 @@ pub(super) struct Matched {
 }
 
 /// A filter, compiled for one folder.
-pub(super) struct Rules {
+pub(crate) struct Rules {
     include: Option<Patterns>,
     exclude: Option<Patterns>,
 }
@@ -57,6 +57,30 @@ impl Rules {
             include: parse(&include.unwrap_or_default())?,
             exclude: parse(&filter.exclude)?,
         })
+    }
+
+    /// The rules of an ignore file alone.
+    pub(crate) fn excluding(patterns: &[String]) -> Result<Self, ContextError> {
+        let exclude = match patterns {
+            [] => None,
+            list => Some(Patterns::parse(list)?),
+        };
+        Ok(Self {
+            include: None,
+            exclude,
+        })
+    }
+
+    /// Whether a walk from the top would keep this path, or for a folder something below it.
+    pub(crate) fn keep(&self, path: &str, is_dir: bool) -> Result<bool, ContextError> {
+        let (mut parent, mut own) = (Matched::default(), Matched::default());
+        for (end, _) in path.match_indices('/') {
+            if self.judge(&path[..end], true, &parent, &mut own)? == Verdict::Prune {
+                return Ok(false);
+            }
+            std::mem::swap(&mut parent, &mut own);
+        }
+        Ok(self.judge(path, is_dir, &parent, &mut own)? != Verdict::Prune)
     }
 
     /// Judges a path by what matched the folder it is in; `own` receives what it hands down itself.
@@ -89,5 +113,32 @@ impl Rules {
             verdict = Verdict::Prune;
         }
         Ok(verdict)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_paths_are_judged_as_a_walk_judges_them() {
+        let patterns = ["*", "!src", "src/**/*.pyc", "!src/keep.pyc"].map(str::to_owned);
+        let rules = Rules::excluding(&patterns).unwrap();
+        let keep = |path: &str, is_dir| rules.keep(path, is_dir).unwrap();
+        for path in ["src/a.py", "src/x/a.py", "src/keep.pyc"] {
+            assert!(keep(path, false), "{path}");
+        }
+        for path in ["a.py", "src/a.pyc", "src/x/a.pyc", "other/src/a.py"] {
+            assert!(!keep(path, false), "{path}");
+        }
+        // Something below may be kept.
+        assert!(keep("src", true));
+        assert!(!keep("other", true));
+        assert!(
+            Rules::excluding(&[])
+                .unwrap()
+                .keep("any/thing", false)
+                .unwrap()
+        );
     }
 }

@@ -12,7 +12,7 @@ use super::pattern::{Inherited, Patterns};
 use super::{ContextError, vanished};
 
 /// The name at the top of a context.
-const NAME: &str = ".dockerignore";
+pub(crate) const NAME: &str = ".dockerignore";
 
 /// Go's `bufio.Scanner` refuses a line of this many bytes, its line break not counted.
 const TOO_LONG: usize = 64 << 10;

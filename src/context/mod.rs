@@ -72,3 +72,11 @@ fn vanished(error: &io::Error) -> bool {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
 }
+
+/// A path of a Dockerfile, taken from the top of its context; `.` is the whole of it.
+pub(crate) fn relative(path: &str) -> String {
+    match lexical::join("/", path).trim_start_matches('/') {
+        "" => ".".to_owned(),
+        path => path.to_owned(),
+    }
+}

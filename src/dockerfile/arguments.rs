@@ -61,6 +61,11 @@ impl Arguments {
         arguments
     }
 
+    /// What `ARG name` without a value gets in a stage.
+    pub(super) fn value(&self, name: &str) -> Variable {
+        self.values.get(name).cloned().unwrap_or(Variable::Unset)
+    }
+
     /// A word with its variables, quotes and escapes resolved.
     pub(super) fn expand(&self, word: &str) -> Result<Expanded, Problem> {
         let rules = Rules {
@@ -107,7 +112,7 @@ fn normal_variant(platform: &Platform) -> Option<String> {
 }
 
 /// The words of an `ARG`: blanks within quotes and behind an escape do not separate; quotes and escapes stay.
-fn quoted_words(text: &str, escape: char) -> Vec<String> {
+pub(super) fn quoted_words(text: &str, escape: char) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quote = None;

@@ -1,5 +1,7 @@
 //! What [`Dockerfile::images`](super::Dockerfile::images) finds, as plain data, and what it says of it.
 
+use std::collections::BTreeMap;
+
 use crate::diagnostic::{Diagnostic, Span};
 
 /// How an image is used.
@@ -85,6 +87,8 @@ impl Unclear {
 pub(crate) struct ImageUses {
     pub uses: Vec<ImageUse>,
     pub unclear: Vec<Unclear>,
+    /// The stages it is made of, each with the earlier stage that it continues, if it does.
+    pub stages: BTreeMap<usize, Option<usize>>,
 }
 
 /// No stage has the target's name.

@@ -103,6 +103,7 @@ impl Reader<'_> {
     fn read(&mut self, stage: usize) -> Vec<usize> {
         let dockerfile = self.dockerfile;
         let base = self.base(stage);
+        self.found.stages.insert(stage, base);
         let triggers = base
             .iter()
             .flat_map(|base| &dockerfile.stages[*base].instructions)

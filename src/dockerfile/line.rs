@@ -124,6 +124,29 @@ pub(super) fn escape_directive(text: &str) -> Result<char, (Range<usize>, &'stat
     Ok(escape)
 }
 
+/// The image of the frontend that `# syntax=` names.
+///
+/// BuildKit's `DetectSyntax` (v0.32.2, `parser/directives.go`) finds it in a comment of `#` or `//` at the top, a shebang before
+/// it or not, and in a JSON object; any line that looks like one counts here.
+pub(crate) fn syntax_directive(text: &str) -> Option<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Ok(serde_json::Value::Object(file)) = serde_json::from_str(text) {
+        return Some(file.get("syntax")?.as_str()?.to_owned());
+    }
+    let mut lines = text.lines().peekable();
+    lines.next_if(|line| line.starts_with("#!"));
+    lines
+        .map(str::trim)
+        .take_while(|line| line.starts_with('#') || line.starts_with("//"))
+        .find_map(|line| {
+            let line = line.strip_prefix("//").or(line.strip_prefix('#'))?;
+            let (name, value) = line.split_once('=')?;
+            // What follows the image's name are arguments for the frontend.
+            let image = value.split_whitespace().next()?;
+            (name.trim().eq_ignore_ascii_case("syntax")).then(|| image.to_owned())
+        })
+}
+
 fn directive(line: &str) -> Option<(String, &str)> {
     let (name, value) = line.trim_start().strip_prefix('#')?.split_once('=')?;
     let name = name.trim().to_ascii_lowercase();
@@ -164,6 +187,23 @@ mod tests {
         assert_eq!(logical("# hello\n# escape=`\nRUN a `\nb"), ["RUN a `", "b"]);
         assert!(escape_directive("# escape=x\n").is_err());
         assert!(escape_directive("# escape=`\n# escape=`\n").is_err());
+    }
+
+    #[test]
+    fn the_frontend_s_image_is_found() {
+        for (text, image) in [
+            (
+                "# syntax=docker/dockerfile:1\nFROM a",
+                Some("docker/dockerfile:1"),
+            ),
+            ("#!/usr/bin/x\n// Syntax = a:1 --x\nFROM a", Some("a:1")),
+            ("{\"syntax\": \"b\"}", Some("b")),
+            ("# escape=`\n# syntax=c", Some("c")),
+            ("FROM a\n# syntax=c", None),
+            ("# syntax=\nFROM a", None),
+        ] {
+            assert_eq!(syntax_directive(text).as_deref(), image, "{text}");
+        }
     }
 
     #[test]

@@ -18,15 +18,18 @@ mod mount;
 mod parse;
 mod pattern;
 mod shell;
+mod sources;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::diagnostic::{SourceText, Span};
 
-pub(crate) use image_use::{ImageUse, ImageUses, Unclear, UseKind};
+pub(crate) use image_use::{ImageUse, ImageUses, Unclear, UnclearReason, UseKind};
 pub(crate) use instruction::{Instruction, Word};
+pub(crate) use line::syntax_directive;
 pub(crate) use parse::parse;
+pub(crate) use sources::{Reads, Sources};
 
 /// A Dockerfile that has at least one stage.
 #[derive(Debug, Clone)]

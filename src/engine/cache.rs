@@ -103,7 +103,7 @@ async fn solve_for_cache(
     cancel: &CancellationToken,
 ) -> Result<(), String> {
     let opened = Sessions::open(&planned.container, files, shared).await;
-    let sessions = opened.map_err(|failure| failure.message)?;
+    let sessions = opened.map_err(|error| error.to_string())?;
     let mut request = solve_request(
         planned,
         &built.parents,

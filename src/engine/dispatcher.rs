@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::builders::Builders;
 use super::cache;
 use super::event::{self, EventKind, Events};
 use super::files::FileSessions;
@@ -18,14 +19,20 @@ use super::releasing::{self, Releasing};
 use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
+use crate::buildkit::session::load::Loader;
 use crate::clock;
-use crate::plan::Plan;
+use crate::plan::{Plan, Work};
 use crate::reference::ImageRef;
 use crate::registry::Client;
 
 /// What a run works with.
 pub(crate) struct Tools {
-    pub(crate) builder: Builder,
+    /// At least one.
+    pub(crate) builders: Vec<Builder>,
+    /// Takes images for the local engine, if they are to go there by way of this process.
+    pub(crate) loader: Option<Loader>,
+    /// Why they were chosen, for people.
+    pub(crate) chosen_by: String,
     pub(crate) registry: Client,
     pub(crate) auth: AuthService,
     /// Secrets and agents, by container.
@@ -50,22 +57,35 @@ pub(crate) struct Tools {
 /// cancelled, and no tag moves.
 pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) -> RunOutcome {
     let started = clock::now();
-    let containers = plan.containers.values().map(|planned| &planned.container);
-    let shared = Arc::new(Shared {
-        files: FileSessions::new(tools.builder.channel.clone(), tools.machine, containers),
-        builder: tools.builder,
-        registry: tools.registry,
-        auth: tools.auth,
-        private: tools.private,
-        events: tools.events,
+    let containers = plan.containers.values();
+    let shared = |builder: Builder| Shared {
+        files: FileSessions::new(builder.clone(), tools.machine.clone(), containers.clone()),
+        builder,
+        loader: tools.loader.clone(),
+        registry: tools.registry.clone(),
+        auth: tools.auth.clone(),
+        private: tools.private.clone(),
+        events: tools.events.clone(),
         output: plan.output,
         stall: tools.stall,
-        root: tools.root,
-    });
-    announce(&plan, &shared, tools.jobs, tools.keep_going).await;
+        root: tools.root.clone(),
+    };
+    let builders = Arc::new(Builders::new(tools.builders.into_iter().map(shared)));
+    // The last sender is to go with the run.
+    let events = tools.events;
+    let (jobs, keep_going) = (tools.jobs, tools.keep_going);
+    events
+        .send(announcement(
+            &plan,
+            &builders,
+            jobs,
+            keep_going,
+            tools.chosen_by,
+        ))
+        .await;
     for repository in tools.created {
         let created = EventKind::RepositoryCreated { repository };
-        shared.events.send(created).await;
+        events.send(created).await;
     }
     let mut dispatcher = Dispatcher {
         queue: ReadyQueue::new(
@@ -78,7 +98,8 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         built: IndexMap::new(),
         outcomes: BTreeMap::new(),
         plan: &plan,
-        shared: &shared,
+        builders: &builders,
+        events: &events,
     };
     dispatcher
         .build_all(tools.jobs, tools.keep_going, cancel)
@@ -89,26 +110,19 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         &plan,
         &built,
         &mut outcomes,
-        &shared,
+        builders.get(0),
         tools.releasing,
         cancel,
     )
     .await;
-    if exports_caches(&plan) && !built.is_empty() && !cancel.is_cancelled() {
-        let containers = built.keys().cloned().collect();
-        shared
-            .events
-            .send(EventKind::CachesExporting { containers })
-            .await;
-        export_caches(
-            &plan,
-            &built,
-            &shared.files.anew(),
-            &shared,
-            tools.jobs,
-            cancel,
-        )
-        .await;
+    let containers: Vec<_> = built
+        .keys()
+        .filter(|name| plan.builds(name))
+        .cloned()
+        .collect();
+    if exports_caches(&plan) && !containers.is_empty() && !cancel.is_cancelled() {
+        events.send(EventKind::CachesExporting { containers }).await;
+        export_caches(&plan, &built, &builders, tools.jobs, cancel).await;
     }
     let containers = plan
         .containers
@@ -124,8 +138,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     let exit_code = outcome
         .error_kind()
         .map_or(0, crate::error::ErrorKind::code);
-    shared
-        .events
+    events
         .send(EventKind::RunFinished { exit_code, seconds })
         .await;
     outcome
@@ -137,7 +150,38 @@ pub(crate) fn exports_caches(plan: &Plan) -> bool {
     plan.output.push && containers.any(|planned| planned.build_cache.export.is_some())
 }
 
-async fn announce(plan: &Plan, shared: &Shared, jobs: usize, keep_going: bool) {
+/// A run that has nothing to do: only its events.
+pub(crate) async fn nothing(plan: &Plan, events: Events) {
+    events
+        .send(EventKind::RunStarted {
+            format: event::FORMAT,
+            skiff: env!("CARGO_PKG_VERSION"),
+            release: plan.release.to_string(),
+            builder: "none".to_owned(),
+            driver: "none",
+            chosen_by: "nothing to build".to_owned(),
+            jobs: 0,
+            keep_going: false,
+            compared_with: plan.base.as_ref().map(Into::into),
+            containers: vec![],
+        })
+        .await;
+    let finished = EventKind::RunFinished {
+        exit_code: 0,
+        seconds: 0.0,
+    };
+    events.send(finished).await;
+}
+
+fn announcement(
+    plan: &Plan,
+    builders: &Builders,
+    jobs: usize,
+    keep_going: bool,
+    chosen_by: String,
+) -> EventKind {
+    let driver = builders.all().next();
+    let driver = driver.map_or("none", |shared| shared.builder.driver.name());
     let containers = plan
         .containers
         .iter()
@@ -145,18 +189,20 @@ async fn announce(plan: &Plan, shared: &Shared, jobs: usize, keep_going: bool) {
             container: name.clone(),
             repository: planned.container.repository.to_string(),
             waits_for: planned.parents.clone(),
-            reason: planned.reason.clone(),
+            reason: planned.why(),
         });
-    let started = EventKind::RunStarted {
+    EventKind::RunStarted {
         format: event::FORMAT,
         skiff: env!("CARGO_PKG_VERSION"),
         release: plan.release.to_string(),
-        builder: shared.builder.description.clone(),
+        builder: builders.description(),
+        driver,
+        chosen_by,
         jobs,
         keep_going,
+        compared_with: plan.base.as_ref().map(Into::into),
         containers: containers.collect(),
-    };
-    shared.events.send(started).await;
+    }
 }
 
 struct Dispatcher<'a> {
@@ -167,7 +213,8 @@ struct Dispatcher<'a> {
     built: IndexMap<String, Built>,
     outcomes: BTreeMap<String, ContainerOutcome>,
     plan: &'a Plan,
-    shared: &'a Arc<Shared>,
+    builders: &'a Arc<Builders>,
+    events: &'a Events,
 }
 
 impl Dispatcher<'_> {
@@ -220,23 +267,25 @@ impl Dispatcher<'_> {
         let Some(planned) = self.plan.containers.get(&name).cloned() else {
             return;
         };
-        self.shared
-            .events
+        self.events
             .send(EventKind::ContainerStarted {
                 container: name.clone(),
             })
             .await;
         let parents = self.images.clone();
-        let (shared, cancel) = (Arc::clone(self.shared), cancel.child_token());
+        let (builders, cancel) = (Arc::clone(self.builders), cancel.child_token());
         self.running.spawn(async move {
-            let report = job::run(&planned, &parents, &shared, &cancel).await;
+            let report = job::run(&planned, &parents, &builders, &cancel).await;
             (name, report)
         });
     }
 
     /// Takes in what is done; `false`: it failed, and what is built from it will not be.
     async fn take(&mut self, name: String, report: Report) -> bool {
-        let failed = matches!(report.result, Err(JobError::Failed(_) | JobError::TimedOut));
+        let failed = matches!(
+            report.result,
+            Err(JobError::Failed(_) | JobError::Lost(_) | JobError::TimedOut)
+        );
         if report.result.is_ok() {
             self.queue.finished(&name);
         }
@@ -264,23 +313,28 @@ impl Dispatcher<'_> {
                     self.images.insert(name.clone(), image);
                 }
                 digest = built.digest().cloned();
-                if self.plan.output.push {
+                let status = match planned.work {
+                    Work::Keep(_) => ContainerStatus::Skipped,
+                    Work::Build(_) => ContainerStatus::Built,
+                };
+                if self.plan.output.push && status == ContainerStatus::Built {
                     tags.push(planned.tag.clone());
                 }
                 self.built.insert(name.clone(), built);
-                (ContainerStatus::Built, None)
+                (status, None)
             }
             Err(JobError::Cancelled) => (
                 ContainerStatus::Cancelled,
                 Some(Failure::new(reason.unwrap_or_else(|| "interrupted".into()))),
             ),
-            Err(JobError::Failed(failure)) => (ContainerStatus::Failed, Some(*failure)),
+            Err(JobError::Failed(failure) | JobError::Lost(failure)) => {
+                (ContainerStatus::Failed, Some(*failure))
+            }
             Err(JobError::TimedOut) => (ContainerStatus::Failed, Some(Failure::new("timed out"))),
         };
         let (cached_steps, total_steps) = report.steps;
         let seconds = report.seconds;
-        self.shared
-            .events
+        self.events
             .send(EventKind::ContainerFinished {
                 container: name.clone(),
                 status,
@@ -308,13 +362,15 @@ impl Dispatcher<'_> {
 async fn export_caches(
     plan: &Plan,
     built: &IndexMap<String, Built>,
-    files: &FileSessions,
-    shared: &Shared,
+    builders: &Builders,
     jobs: usize,
     cancel: &CancellationToken,
 ) {
+    let fresh: Vec<_> = builders.all().map(|shared| shared.files.anew()).collect();
     let exports = built.iter().filter_map(|(name, image)| {
-        let planned = plan.containers.get(name)?;
+        let planned = plan.containers.get(name).filter(|_| plan.builds(name))?;
+        let at = builders.of(name)?;
+        let (files, shared) = (fresh.get(at)?, builders.get(at));
         Some(cache::export(planned, image, files, shared, cancel))
     });
     let exports = futures_util::stream::iter(exports);

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::outcome::{ContainerStatus, Failure};
+use crate::changes::base::Base;
 use crate::clock;
 
 /// Version of the event format, in `run_started`.
@@ -45,6 +46,29 @@ pub struct PlannedContainer {
     pub reason: String,
 }
 
+/// What the sources were compared with to find out which containers changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ComparedWith {
+    /// The commit's full id; without one every container is a candidate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Why this commit, or why there is none.
+    pub reason: String,
+    /// Commits that would have been better and did not hold, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<String>,
+}
+
+impl From<&Base> for ComparedWith {
+    fn from(base: &Base) -> Self {
+        Self {
+            commit: base.commit.as_ref().map(ToString::to_string),
+            reason: base.reason.clone(),
+            passed_over: base.passed_over.clone(),
+        }
+    }
+}
+
 /// `step` numbers a container's build steps from 1 in the order in which the builder names them.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -53,10 +77,18 @@ pub enum EventKind {
         format: u32,
         skiff: &'static str,
         release: String,
+        /// What builds: engines and builders with their addresses.
         builder: String,
+        /// `docker`, `docker-container` or `remote`.
+        driver: &'static str,
+        /// Why that one.
+        chosen_by: String,
         jobs: usize,
         /// Whether containers still start after one has failed.
         keep_going: bool,
+        /// Where it decided which containers are in the run: none were named.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        compared_with: Option<ComparedWith>,
         containers: Vec<PlannedContainer>,
     },
     /// Something the user should know that stops nothing.

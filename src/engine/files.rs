@@ -3,29 +3,35 @@
 //! (Go's `http2.Server`).
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use tokio::sync::Mutex;
 use tonic::Status;
-use tonic::transport::Channel;
 
+use crate::buildkit::Builder;
 use crate::buildkit::session::filesync::{FileSyncService, LocalDir};
 use crate::buildkit::session::{self, Services, Session};
+use crate::context::entry::Entry;
+use crate::context::file_id::BlobId;
+use crate::context::ignore;
 use crate::context::inputs::MAIN;
 use crate::context::walk::nothing_known;
-use crate::manifest::model::Container;
+use crate::key::tree::Tree;
+use crate::plan::PlannedContainer;
 use crate::reference::Digest;
+use crate::resolve::Keyed;
 
 /// The name under which the Dockerfile frontend asks for the build context; it cannot be chosen.
 pub(super) const CONTEXT: &str = MAIN;
 
 /// The folders that sessions serve, by context root: local name → folder.
 pub(super) struct FileSessions {
-    channel: Channel,
+    builder: Builder,
     /// Names this machine in shared keys, so that two machines never update each other's copy.
     machine: String,
-    served: BTreeMap<PathBuf, HashMap<String, PathBuf>>,
+    served: BTreeMap<PathBuf, HashMap<String, LocalDir>>,
     open: Mutex<HashMap<PathBuf, Weak<FileSession>>>,
 }
 
@@ -37,24 +43,29 @@ pub(super) struct FileSession {
 
 impl FileSessions {
     pub(super) fn new<'a>(
-        channel: Channel,
+        builder: Builder,
         machine: String,
-        containers: impl IntoIterator<Item = &'a Container>,
+        containers: impl IntoIterator<Item = &'a PlannedContainer>,
     ) -> Self {
-        let mut served: BTreeMap<PathBuf, HashMap<String, PathBuf>> = BTreeMap::new();
-        for container in containers {
+        let containers: Vec<_> = containers.into_iter().collect();
+        let mut served: BTreeMap<PathBuf, HashMap<String, LocalDir>> = BTreeMap::new();
+        for planned in &containers {
+            let container = &planned.container;
             let root = served.entry(container.context.clone()).or_default();
-            root.insert(CONTEXT.to_owned(), container.context.clone());
+            root.entry(CONTEXT.to_owned())
+                .or_insert_with(|| keyed_dir(&container.context, &containers));
             if let Some(folder) = container.dockerfile.parent() {
-                root.insert(local_name("dockerfile", folder), folder.to_owned());
+                root.entry(local_name("dockerfile", folder))
+                    .or_insert_with(|| dockerfile_dir(folder, &containers));
             }
             for folder in container.contexts.values() {
                 let root = served.entry(folder.clone()).or_default();
-                root.insert(local_name("named", folder), folder.clone());
+                root.entry(local_name("named", folder))
+                    .or_insert_with(|| keyed_dir(folder, &containers));
             }
         }
         Self {
-            channel,
+            builder,
             machine,
             served,
             open: Mutex::default(),
@@ -64,7 +75,7 @@ impl FileSessions {
     /// The same folders, with no session open.
     pub(super) fn anew(&self) -> Self {
         Self {
-            channel: self.channel.clone(),
+            builder: self.builder.clone(),
             machine: self.machine.clone(),
             served: self.served.clone(),
             open: Mutex::default(),
@@ -76,18 +87,14 @@ impl FileSessions {
     /// One is opened at a time: a builder that is slow to accept is not asked more often for that.
     pub(super) async fn get(&self, root: &Path) -> Result<Arc<FileSession>, Status> {
         let mut open = self.open.lock().await;
-        if let Some(session) = open.get(root).and_then(Weak::upgrade) {
+        let known = open.get(root).and_then(Weak::upgrade);
+        if let Some(session) = known.filter(|known| known.session.is_open()) {
             return Ok(session);
         }
-        let folders = self.served.get(root).into_iter().flatten();
-        let files = FileSyncService::new(
-            folders
-                .map(|(name, folder)| (name.clone(), local_dir(folder)))
-                .collect(),
-            Arc::default(),
-        );
+        let folders = self.served.get(root).cloned().unwrap_or_default();
+        let files = FileSyncService::new(folders, Arc::default());
         let services = Services::files(files.clone(), self.shared_key(root));
-        let session = session::open(self.channel.clone(), services).await?;
+        let session = session::open(self.builder.channel.clone(), services).await?;
         let opened = Arc::new(FileSession { session, files });
         open.insert(root.to_owned(), Arc::downgrade(&opened));
         Ok(opened)
@@ -119,5 +126,61 @@ fn local_dir(folder: &Path) -> LocalDir {
     LocalDir {
         root: folder.to_owned(),
         known: Arc::new(nothing_known),
+        expected: None,
     }
+}
+
+/// A folder of Dockerfiles, each of which is offered as what its key was made from.
+fn dockerfile_dir(folder: &Path, containers: &[&PlannedContainer]) -> LocalDir {
+    let ids: HashMap<String, BlobId> = containers
+        .iter()
+        .filter(|planned| planned.container.dockerfile.parent() == Some(folder))
+        .filter_map(|planned| {
+            let name = planned
+                .container
+                .dockerfile
+                .file_name()?
+                .to_str()?
+                .to_owned();
+            Some((name, planned.keyed.trees.as_ref()?.dockerfile?))
+        })
+        .collect();
+    LocalDir {
+        root: folder.to_owned(),
+        known: Arc::new(move |entry: &Entry, _: &Metadata| ids.get(&entry.path).copied()),
+        expected: None,
+    }
+}
+
+/// A folder that keys were made from: its files are offered as what they were then. One that has changed since cannot be
+/// sent as what it was, and fails; one that was not there is noticed.
+fn keyed_dir(folder: &Path, containers: &[&PlannedContainer]) -> LocalDir {
+    let mut keys = Vec::new();
+    for planned in containers.iter().filter(|planned| planned.reads(folder)) {
+        match &planned.keyed.trees {
+            Some(trees) if trees.contexts.contains_key(folder) => {
+                keys.push(Arc::clone(&planned.keyed));
+            }
+            Some(_) => {}
+            // Nobody knows what was in it.
+            None => return local_dir(folder),
+        }
+    }
+    let folder = folder.to_owned();
+    let (path, offered) = (folder.clone(), keys.clone());
+    LocalDir {
+        root: folder.clone(),
+        known: Arc::new(move |entry: &Entry, _: &Metadata| {
+            trees(&keys, &folder).find_map(|tree| tree.id(&entry.path))
+        }),
+        expected: Some(Arc::new(move |entry: &Entry| {
+            // The builder asks for the ignore file alone first; its effect is in the trees.
+            entry.path == ignore::NAME || trees(&offered, &path).any(|tree| tree.holds(entry))
+        })),
+    }
+}
+
+fn trees<'a>(keys: &'a [Arc<Keyed>], folder: &Path) -> impl Iterator<Item = &'a Tree> {
+    let trees = keys.iter().filter_map(|keyed| keyed.trees.as_ref());
+    trees.filter_map(move |trees| trees.contexts.get(folder))
 }

@@ -7,21 +7,24 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::builders::Builders;
 use super::event::{EventKind, Events};
 use super::failure::{self, Scene};
 use super::files::FileSessions;
 use super::outcome::Failure;
 use super::private::Private;
-use super::solve_request::{Sessions, exporter, solve_request};
+use super::solve_request::{Sessions, docker_exporter, exporter, solve_request};
 use super::steps::Steps;
 use super::verify::{exported_digest, verify};
 use super::{cache, stall};
-use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
+use crate::buildkit::session::load::Loader;
 use crate::buildkit::solve::{Solve, SolveError, solve};
+use crate::buildkit::{Builder, Driver};
 use crate::cancel::overdue;
 use crate::clock;
-use crate::plan::{ImageOutput, PlannedContainer};
+use crate::key::Key;
+use crate::plan::{ImageOutput, PlannedContainer, Work};
 use crate::reference::{Digest, ImageRef};
 use crate::registry::Client;
 use crate::registry::image::RawManifest;
@@ -34,6 +37,8 @@ pub(super) struct Shared {
     /// Secrets and agents, by container.
     pub(super) private: BTreeMap<String, Private>,
     pub(super) files: FileSessions,
+    /// Takes images for the local engine, where they are asked for and the builder has no way of its own.
+    pub(super) loader: Option<Loader>,
     pub(super) events: Events,
     pub(super) output: ImageOutput,
     /// The longest silence of the builder's own work, see [`stall`].
@@ -95,6 +100,8 @@ pub(super) enum JobError {
     Cancelled,
     TimedOut,
     Failed(Box<Failure>),
+    /// The builder was lost, and with it the build.
+    Lost(Box<Failure>),
 }
 
 impl From<Failure> for JobError {
@@ -110,14 +117,25 @@ const PUSH_RETRIES: u32 = 2;
 pub(super) async fn run(
     planned: &PlannedContainer,
     parents: &BTreeMap<String, ImageRef>,
-    shared: &Shared,
+    builders: &Builders,
     cancel: &CancellationToken,
 ) -> Report {
     let started = clock::now();
+    if let Work::Keep(manifest) = &planned.work {
+        return Report {
+            result: Ok(Built {
+                image: Image::Pushed(manifest.clone()),
+                parents: BTreeMap::new(),
+                cache_imports: None,
+            }),
+            steps: (0, 0),
+            seconds: 0.0,
+        };
+    }
     let mut steps = Steps::new(&planned.container.name);
     let limit = planned.container.timeout;
     let result = tokio::select! {
-        result = build(planned, parents, shared, &mut steps, cancel) => result,
+        result = build_somewhere(planned, parents, builders, &mut steps, cancel) => result,
         // Dropping the work drops the Solve call, which cancels the build.
         () = after(limit) => Err(JobError::TimedOut),
         () = overdue(cancel) => Err(JobError::Cancelled),
@@ -131,6 +149,39 @@ pub(super) async fn run(
         steps: steps.counts(),
         seconds: started.elapsed().as_secs_f64(),
     }
+}
+
+/// Builds on the container's builder. When that is lost, once more: there if it comes back, else on another.
+async fn build_somewhere(
+    planned: &PlannedContainer,
+    parents: &BTreeMap<String, ImageRef>,
+    builders: &Builders,
+    steps: &mut Steps,
+    cancel: &CancellationToken,
+) -> Result<Built, JobError> {
+    let name = &planned.container.name;
+    let Some(at) = builders.of(name) else {
+        return Err(Failure::new("every builder was lost").into());
+    };
+    let failure = match build(planned, parents, builders.get(at), steps, cancel).await {
+        Err(JobError::Lost(failure)) => failure,
+        other => return other,
+    };
+    let next = tokio::select! {
+        next = builders.after_loss(at, name) => next,
+        () = cancel.cancelled() => return Err(JobError::Cancelled),
+    };
+    let Some(next) = next else {
+        return Err(JobError::Lost(failure));
+    };
+    let shared = builders.get(next);
+    let message = format!(
+        "{}; building again on {}",
+        failure.message, shared.builder.description
+    );
+    shared.events.warn(Some(name), message).await;
+    *steps = Steps::new(name);
+    build(planned, parents, shared, steps, cancel).await
 }
 
 async fn after(limit: Option<Duration>) {
@@ -162,7 +213,17 @@ async fn build(
     let mut sessions = Sessions::open(container, &shared.files, shared).await?;
     let cache_imports = cache::imports(planned, shared).await;
     let mut request = solve_request(planned, parents, cache_imports.as_ref(), &sessions);
-    request.image = exporter(planned, shared.output, planned.wanted);
+    let stores = shared.builder.driver == Driver::Docker;
+    let output = ImageOutput {
+        load: shared.output.load && stores,
+        ..shared.output
+    };
+    request.image = exporter(planned, output, planned.wanted && stores);
+    let to_load = (shared.output.load && !stores).then(|| Solve {
+        image: None,
+        docker: Some(docker_exporter(planned)),
+        ..request.clone()
+    });
     let response = push(planned, request, &mut sessions, shared, steps, cancel).await?;
     let image = if shared.output.push {
         let pushed = container.repository.tag(&planned.tag);
@@ -175,15 +236,46 @@ async fn build(
             image,
         };
         shared.events.send(verified).await;
+        keep(planned, &manifest, &sessions, shared).await;
         Image::Pushed(manifest)
     } else {
         Image::Local(exported_digest(&response))
     };
+    if let Some(mut request) = to_load {
+        // A solve of its own, all of it cached: of two exporters' digests a response keeps one.
+        request.session = sessions.container_session();
+        push(planned, request, &mut sessions, shared, steps, cancel).await?;
+    }
     Ok(Built {
         image,
         parents: parents.clone(),
         cache_imports,
     })
+}
+
+/// Puts a verified image under its key, unless it may have been made from something else. Without it the image is as
+/// good; the next run builds it again.
+async fn keep(
+    planned: &PlannedContainer,
+    manifest: &RawManifest,
+    sessions: &Sessions,
+    shared: &Shared,
+) {
+    let Some(tag) = planned.keyed.key.as_ref().and_then(Key::tag) else {
+        return;
+    };
+    let container = &planned.container;
+    let put = if let Some(path) = sessions.strayed() {
+        Err(format!("{path} is not what it was when the run began"))
+    } else {
+        let image = container.repository.tag(&tag);
+        let put = shared.registry.put_manifest(&image, manifest).await;
+        put.map(drop).map_err(|error| error.to_string())
+    };
+    if let Err(why) = put {
+        let message = format!("the image is good and will be built again, as it has no key: {why}");
+        shared.events.warn(Some(&container.name), message).await;
+    }
 }
 
 /// Solves until the image is pushed: a push that fails is tried again, a build that fails is not.
@@ -209,7 +301,11 @@ async fn push(
         {
             return Err(failure.into());
         }
-        if error.connection_lost || !steps.push_failed() || attempt > PUSH_RETRIES {
+        if error.connection_lost {
+            let builder = &shared.builder.description;
+            return Err(JobError::Lost(Box::new(failure::lost(builder))));
+        }
+        if !steps.push_failed() || attempt > PUSH_RETRIES {
             let scene = Scene {
                 container,
                 builder: &shared.builder.description,

@@ -3,6 +3,7 @@
 //! [`dispatcher`] owns the state of a run; a [`job`] is one container from build to verified image; [`event`] is how
 //! everybody else learns of it. Nothing here prints.
 
+mod builders;
 mod cache;
 pub(crate) mod dispatcher;
 pub mod event;
@@ -18,3 +19,5 @@ mod solve_request;
 pub(crate) mod stall;
 pub(crate) mod steps;
 mod verify;
+
+pub(crate) use solve_request::attributes;

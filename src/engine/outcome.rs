@@ -12,10 +12,19 @@ use crate::release::converge::Verdict;
 pub enum ContainerStatus {
     /// Built, pushed and checked.
     Built,
+    /// The registry has an image that was made from the very same inputs.
+    Skipped,
     /// Its build, push or check failed.
     Failed,
     /// Not finished because of something else: an interrupt, a parent or another container that failed.
     Cancelled,
+}
+
+impl ContainerStatus {
+    /// There is an image that may be released.
+    pub(crate) fn is_good(self) -> bool {
+        matches!(self, Self::Built | Self::Skipped)
+    }
 }
 
 /// Why a container failed, for people and machines.
@@ -121,11 +130,7 @@ impl RunOutcome {
         if self.promotion == Promotion::Interrupted {
             return Some(ErrorKind::Interrupted);
         }
-        if self
-            .containers
-            .values()
-            .any(|c| c.status != ContainerStatus::Built)
-        {
+        if self.containers.values().any(|c| !c.status.is_good()) {
             return Some(ErrorKind::Build);
         }
         let missed = match &self.promotion {

@@ -1,10 +1,12 @@
 //! What a build may ask of this machine and nobody else may see: secrets and SSH agents. They are looked for before
-//! anything is built, and read when a build asks.
+//! anything is built, and read when a build asks. And the proxies of docker's configuration, whose addresses may hold a
+//! password.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::buildkit::session::secrets::{self, MAX_SECRET, SecretValue, SecretsService};
 use crate::buildkit::session::ssh::SshService;
@@ -12,24 +14,38 @@ use crate::diagnostic::Diagnostic;
 use crate::environment::Environment;
 use crate::manifest::model::{Container, ContainerName, SecretFrom, SecretSource, SshAgent};
 use crate::plan::Plan;
+use crate::registry::docker_config::proxy_arguments;
 use crate::secret::Secret;
 
-/// What the session of one container offers beside credentials.
+/// The address under which docker's configuration knows the engine when none is given.
+const DEFAULT_ENGINE: &str = "unix:///var/run/docker.sock";
+
+/// What one container's builds are given beside credentials.
 #[derive(Clone, Default)]
 pub(crate) struct Private {
     pub(crate) secrets: SecretsService,
     pub(crate) ssh: SshService,
+    /// Predefined build arguments with the proxies of its steps. They are no part of an image, nor of its key.
+    pub(crate) proxies: Arc<BTreeMap<&'static str, Secret>>,
 }
 
 /// For every container of the plan; or all that is missing.
-pub(crate) fn look(
+pub(crate) async fn look(
     plan: &Plan,
     environment: &Environment,
 ) -> Result<BTreeMap<ContainerName, Private>, Vec<Diagnostic>> {
+    let engine = environment.get("DOCKER_HOST").unwrap_or(DEFAULT_ENGINE);
+    let folder = environment.docker_config();
+    let proxies = proxy_arguments(folder.as_deref(), engine).await;
+    let proxies = proxies.map_err(|error| vec![Diagnostic::error(error.to_string())])?;
+    let proxies = Arc::new(proxies);
     let mut errors = Vec::new();
     let mut found = BTreeMap::new();
     for (name, planned) in &plan.containers {
-        let private = of(&planned.container, environment, &mut errors);
+        let private = Private {
+            proxies: Arc::clone(&proxies),
+            ..of(&planned.container, environment, &mut errors)
+        };
         found.insert(name.clone(), private);
     }
     if errors.is_empty() {
@@ -57,6 +73,7 @@ fn of(container: &Container, environment: &Environment, errors: &mut Vec<Diagnos
     Private {
         secrets: SecretsService::new(values),
         ssh: SshService::new(sockets),
+        ..Private::default()
     }
 }
 

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::{Built, Image, Shared};
 use super::outcome::{ChannelOutcome, ContainerOutcome, Promotion};
-use crate::plan::{Plan, PlannedContainer};
+use crate::plan::{Plan, PlannedContainer, Work};
 use crate::reference::{Repository, Tag};
 use crate::release::converge::{Mover, Stopped, Verdict};
 use crate::release::lineage::History;
@@ -141,10 +141,10 @@ async fn set_immutable(
         let Image::Pushed(manifest) = &built.get(name)?.image else {
             return None;
         };
-        let moves = planned.tags.iter().map(|tag| Move {
+        let moves = planned.tags_to_set().into_iter().map(|tag| Move {
             container: name.clone(),
             repository: planned.container.repository.clone(),
-            tag: tag.clone(),
+            tag,
             manifest: manifest.clone(),
             channel: false,
         });
@@ -179,8 +179,11 @@ fn published(
             repository: planned.container.repository.clone(),
             digest,
             previous: None,
-            key: None,
-            status: PublishedStatus::Built,
+            key: planned.keyed.key.as_ref().map(ToString::to_string),
+            status: match planned.work {
+                Work::Build(_) => PublishedStatus::Built,
+                Work::Keep(_) => PublishedStatus::Skipped,
+            },
             seconds: outcomes.get(name).map_or(0.0, |outcome| outcome.seconds),
         };
         Some((name.clone(), published))

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::{CONTEXT, FileSession, FileSessions, local_name};
-use super::job::Shared;
+use super::job::{JobError, Shared};
 use super::outcome::Failure;
 use super::private::Private;
 use crate::buildkit::session::{self, Services, Session};
 use crate::buildkit::solve::{Attributes, Solve};
 use crate::context::ContextError;
+use crate::key;
 use crate::manifest::model::{BuildOptions, Container, Entitlement, Network};
 use crate::plan::{ImageOutput, PlannedContainer};
 use crate::profile;
@@ -29,13 +30,10 @@ impl Sessions {
         container: &Container,
         from: &FileSessions,
         shared: &Shared,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, NoSession> {
         let mut files = Vec::new();
         for root in std::iter::once(&container.context).chain(container.contexts.values()) {
-            files.push((
-                root.clone(),
-                from.get(root).await.map_err(|status| lost(&status))?,
-            ));
+            files.push((root.clone(), from.get(root).await.map_err(NoSession)?));
         }
         let private = shared.private.get(&container.name).cloned();
         let private = private.unwrap_or_default();
@@ -47,6 +45,11 @@ impl Sessions {
         })
     }
 
+    /// The session that a solve names as its own.
+    pub(super) fn container_session(&self) -> String {
+        self.container.id.clone()
+    }
+
     /// Gives a solve that is tried again a new session for its credentials: the builder keeps what it got in a session for
     /// as long as that lives, and only a 401 makes it ask again (BuildKit `util/resolver/authorizer.go`). ECR says 403 of a
     /// token that has ended.
@@ -54,10 +57,17 @@ impl Sessions {
         &mut self,
         request: &mut Solve,
         shared: &Shared,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NoSession> {
         self.container = for_container(&self.private, shared).await?;
         request.session.clone_from(&self.container.id);
         Ok(())
+    }
+
+    /// A path that the builder was offered and that is not what keys were made from.
+    pub(super) fn strayed(&self) -> Option<String> {
+        self.files
+            .iter()
+            .find_map(|(_, session)| session.files.strayed())
     }
 
     /// A transfer that failed on our side, in our own words: the builder only knows that it ended. The next session on
@@ -77,17 +87,26 @@ impl Sessions {
 }
 
 /// A session that offers credentials, and what this container alone may see.
-async fn for_container(private: &Private, shared: &Shared) -> Result<Session, Failure> {
-    let Private { secrets, ssh } = private.clone();
-    let services = Services::container(shared.auth.clone(), secrets, ssh);
+async fn for_container(private: &Private, shared: &Shared) -> Result<Session, NoSession> {
+    let Private { secrets, ssh, .. } = private.clone();
+    let mut services = Services::container(shared.auth.clone(), secrets, ssh);
+    if let Some(loader) = &shared.loader {
+        services = services.with_loader(loader.clone());
+    }
     let channel = shared.builder.channel.clone();
-    session::open(channel, services)
-        .await
-        .map_err(|status| lost(&status))
+    session::open(channel, services).await.map_err(NoSession)
 }
 
-fn lost(status: &tonic::Status) -> Failure {
-    Failure::new(format!("no session with the builder: {}", status.message()))
+/// The builder did not take a session: it cannot build anything.
+#[derive(Debug, thiserror::Error)]
+#[error("no session with the builder: {}", .0.message())]
+pub(super) struct NoSession(tonic::Status);
+
+impl From<NoSession> for JobError {
+    fn from(error: NoSession) -> Self {
+        let help = "see that the builder still runs; running the same command again is safe";
+        Self::Lost(Box::new(Failure::new(error.to_string()).help(help)))
+    }
 }
 
 /// The solve that builds a container from its sources and these parents, without exports.
@@ -98,6 +117,13 @@ pub(super) fn solve_request(
     sessions: &Sessions,
 ) -> Solve {
     let mut frontend = frontend(planned, parents, sessions);
+    let given = planned.container.args.keys();
+    for (name, value) in sessions.private.proxies.iter() {
+        // BuildKit takes them in either case: the manifest's word counts.
+        if !given.clone().any(|given| given.eq_ignore_ascii_case(name)) {
+            frontend.insert(format!("build-arg:{name}"), value.expose().to_owned());
+        }
+    }
     if let Some(imports) = cache_imports {
         frontend.insert("cache-imports".into(), imports.clone());
     }
@@ -105,6 +131,12 @@ pub(super) fn solve_request(
         session: sessions.container.id.clone(),
         frontend,
         entitlements: entitlements(&planned.container),
+        pins: planned
+            .keyed
+            .pins
+            .iter()
+            .map(|(image, digest)| (image.to_string(), format!("{image}@{digest}")))
+            .collect(),
         ..Solve::default()
     }
 }
@@ -143,6 +175,12 @@ pub(super) fn exporter(
     Some(attributes)
 }
 
+/// The attributes of the exporter that sends the image to the local engine, under the release's name.
+pub(super) fn docker_exporter(planned: &PlannedContainer) -> Attributes {
+    let name = planned.container.repository.tag(&planned.tag).to_string();
+    [("name".to_owned(), name)].into()
+}
+
 /// What the builder is asked to allow.
 fn entitlements(container: &Container) -> Vec<String> {
     let network = (container.network == Network::Host).then_some(Entitlement::NetworkHost);
@@ -170,8 +208,13 @@ fn options(options: &BuildOptions) -> Vec<(&'static str, String)> {
         (!pairs.is_empty()).then(|| pairs.join(","))
     };
     let stages = &options.no_cache_filter;
+    let mut hosts = options.extra_hosts.clone();
+    if let Some(apart) = &options.secrets_apart {
+        // A line that nobody reads makes the steps others: of all options it is the one that no build notices.
+        hosts.insert(format!("{apart}.secrets.invalid"), "127.0.0.1".to_owned());
+    }
     let attributes = [
-        ("add-hosts", pairs(&options.extra_hosts)),
+        ("add-hosts", pairs(&hosts)),
         ("shm-size", options.shm_size.map(|bytes| bytes.to_string())),
         ("ulimit", pairs(&options.ulimits)),
         // An empty list would mean all stages.
@@ -183,39 +226,15 @@ fn options(options: &BuildOptions) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// The attributes of the Dockerfile frontend (BuildKit `frontend/dockerui/config.go`).
-fn frontend(
-    planned: &PlannedContainer,
-    parents: &BTreeMap<String, ImageRef>,
-    sessions: &Sessions,
-) -> Attributes {
+/// The attributes of the Dockerfile frontend that a container's sources and manifest decide, whatever run and session it
+/// is built in (BuildKit `frontend/dockerui/config.go`). A key is made from these: see [`crate::key::NOT_INPUTS`].
+pub(crate) fn attributes(planned: &PlannedContainer) -> Attributes {
     let container = &planned.container;
     let mut attributes = Attributes::new();
     let mut set = |name: String, value: String| attributes.insert(name, value);
-    let folder = container.dockerfile.parent().unwrap_or(Path::new("/"));
-    let file = container
-        .dockerfile
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
-    let dockerfile = local_name("dockerfile", folder);
-    let session = |root: &Path| {
-        sessions
-            .files
-            .iter()
-            .find(|(r, _)| r == root)
-            .map(|(_, s)| s.session.id.clone())
-            .unwrap_or_default()
-    };
-    let context_session = session(&container.context);
-    set("filename".into(), file.into_owned());
+    let file = container.dockerfile.file_name().unwrap_or_default();
+    set("filename".into(), file.to_string_lossy().into_owned());
     set("platform".into(), platforms(container));
-    set(
-        format!("local-sessionid:{CONTEXT}"),
-        context_session.clone(),
-    );
-    set(format!("local-sessionid:{dockerfile}"), context_session);
-    set("dockerfilekey".into(), dockerfile);
     if let Some(target) = &container.target {
         set("target".into(), target.clone());
     }
@@ -243,18 +262,63 @@ fn frontend(
     for (name, value) in &container.labels {
         set(format!("label:{name}"), value.clone());
     }
+    for (name, image) in &container.image_contexts {
+        set(format!("context:{name}"), format!("docker-image://{image}"));
+    }
+    attributes
+}
+
+/// All attributes of the frontend: for this run and these sessions.
+fn frontend(
+    planned: &PlannedContainer,
+    parents: &BTreeMap<String, ImageRef>,
+    sessions: &Sessions,
+) -> Attributes {
+    let container = &planned.container;
+    let mut attributes = attributes(planned);
+    let mut set = |name: String, value: String| attributes.insert(name, value);
+    let folder = container.dockerfile.parent().unwrap_or(Path::new("/"));
+    let dockerfile = local_name("dockerfile", folder);
+    let session = |root: &Path| {
+        sessions
+            .files
+            .iter()
+            .find(|(r, _)| r == root)
+            .map(|(_, s)| s.session.id.clone())
+            .unwrap_or_default()
+    };
+    let context_session = session(&container.context);
+    set(
+        format!("local-sessionid:{CONTEXT}"),
+        context_session.clone(),
+    );
+    set(format!("local-sessionid:{dockerfile}"), context_session);
+    set("dockerfilekey".into(), dockerfile);
     for (name, folder) in &container.contexts {
         let local = local_name("named", folder);
         set(format!("local-sessionid:{local}"), session(folder));
         set(format!("context:{name}"), format!("local:{local}"));
     }
-    for (name, image) in &container.image_contexts {
-        set(format!("context:{name}"), format!("docker-image://{image}"));
-    }
     for name in &planned.images {
         if let Some(image) = parents.get(name) {
             set(format!("context:{name}"), format!("docker-image://{image}"));
         }
+    }
+    // Labels are inherited from base images: what is not true of this one is emptied.
+    let keyed = &planned.keyed;
+    let text = |key: Option<&str>| key.unwrap_or_default().to_owned();
+    let inputs = keyed.key.as_ref().map(|_| keyed.inputs.label());
+    set(
+        format!("label:{}", key::KEY),
+        text(keyed.key.as_ref().map(key::Key::as_str)),
+    );
+    set(format!("label:{}", key::INPUTS), text(inputs.as_deref()));
+    set(
+        format!("label:{}", key::GENERATION),
+        text(keyed.generation.as_deref()),
+    );
+    if planned.without_cache() {
+        set("no-cache".into(), String::new());
     }
     attributes
 }

@@ -3,15 +3,11 @@
 use std::collections::HashMap;
 
 use super::job::Shared;
-use crate::manifest::model::{Container, Platform};
 use crate::plan::PlannedContainer;
-use crate::profile::{self, Mismatch};
 use crate::reference::Digest;
-use crate::registry::image::{ImageConfig, ImageIndex, ImageManifest, NotAnImage, RawManifest};
-use crate::registry::{RegistryError, media_type};
-
-/// Largest image config that is read, in bytes: the history of 127 layers is far smaller.
-const MAX_CONFIG: usize = 4 << 20;
+use crate::registry::RegistryError;
+use crate::registry::image::RawManifest;
+use crate::resolve::{Unfit, check};
 
 /// Why a pushed image is not taken for good.
 #[derive(Debug, thiserror::Error)]
@@ -22,12 +18,8 @@ pub(super) enum Unverified {
     Unread(#[from] RegistryError),
     #[error("it is not in the registry")]
     Missing,
-    #[error("it is an image for one platform, not for all that were asked for")]
-    OneOnly,
     #[error(transparent)]
-    NotAnImage(#[from] NotAnImage),
-    #[error("{0}")]
-    Mismatch(String),
+    Unfit(#[from] Unfit),
 }
 
 /// The digest of the image that a solve has exported, if it has exported one.
@@ -47,65 +39,15 @@ pub(super) async fn verify(
     let container = &planned.container;
     let digest = exported_digest(response).ok_or(Unverified::NoDigest)?;
     let pushed = container.repository.tag(&planned.tag);
-    let raw = shared
-        .registry
-        .get_manifest(&pushed)
-        .await?
-        .ok_or(Unverified::Missing)?;
-    let may_be_index = container.profile.one_platform().is_none();
-    if may_be_index && media_type::is_index(&raw.media_type) {
-        verify_index(container, &digest, &raw, shared).await?;
-    } else if let [platform] = &container.platforms[..] {
-        verify_image(container, platform, &digest, &raw, shared).await?;
-    } else {
-        return Err(Unverified::OneOnly);
-    }
+    let raw = shared.registry.get_manifest(&pushed).await?;
+    let raw = raw.ok_or(Unverified::Missing)?;
+    check(
+        container,
+        &container.repository,
+        &digest,
+        &raw,
+        &shared.registry,
+    )
+    .await?;
     Ok(raw)
-}
-
-/// The list, and each image of it.
-async fn verify_index(
-    container: &Container,
-    pushed: &Digest,
-    raw: &RawManifest,
-    shared: &Shared,
-) -> Result<(), Unverified> {
-    let index = ImageIndex::parse(raw)?;
-    if index.digest != *pushed {
-        let (expected, actual) = (pushed.clone(), index.digest);
-        return Err(mismatch(&[Mismatch::Digest { expected, actual }]));
-    }
-    let provenance = profile::has_provenance(container.profile, &container.args);
-    let images = profile::verify_index(&container.platforms, provenance, &index)
-        .map_err(|found| mismatch(&found))?;
-    for (platform, entry) in images {
-        let image = container.repository.digest(&entry.digest);
-        let raw = shared.registry.get_manifest(&image).await?;
-        let raw = raw.ok_or(Unverified::Missing)?;
-        verify_image(container, platform, &entry.digest, &raw, shared).await?;
-    }
-    Ok(())
-}
-
-/// One image for one platform.
-async fn verify_image(
-    container: &Container,
-    platform: &Platform,
-    pushed: &Digest,
-    raw: &RawManifest,
-    shared: &Shared,
-) -> Result<(), Unverified> {
-    let manifest = ImageManifest::parse(raw)?;
-    let config = shared
-        .registry
-        .get_blob(&container.repository, &manifest.config.digest, MAX_CONFIG)
-        .await?;
-    let config = ImageConfig::parse(&config)?;
-    profile::verify(container.profile, platform, pushed, &manifest, &config)
-        .map_err(|found| mismatch(&found))
-}
-
-fn mismatch(found: &[Mismatch]) -> Unverified {
-    let found: Vec<_> = found.iter().map(ToString::to_string).collect();
-    Unverified::Mismatch(found.join("; "))
 }

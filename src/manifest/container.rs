@@ -77,6 +77,9 @@ impl Maker<'_> {
             repository,
             cache_repository,
             cache_tag,
+            tag_unchanged: layer.tag_unchanged,
+            extra_inputs: texts(&layer.extra_inputs),
+            max_age: text(&layer.max_age).and_then(|t| grammar::duration(&t).ok()),
             timeout: text(&layer.timeout).and_then(|t| grammar::duration(&t).ok()),
             span: draft.span.clone(),
         })

@@ -6,7 +6,7 @@ use super::model::Platform;
 use super::pattern::{self, PatternError};
 use super::requirement;
 use crate::diagnostic::nearest;
-use crate::reference::{RegistryHost, Repository, Tag};
+use crate::reference::{ImageRef, RegistryHost, Repository, Tag};
 
 /// Why a text is not taken: a fragment for the caret's line, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +104,28 @@ pub(super) fn host(text: &str) -> Verdict {
                     .then(|| format!("write \"{bare}\"")),
             })
         }
+    }
+}
+
+/// An image, as docker names it.
+pub(super) fn image(text: &str) -> Verdict {
+    text.parse::<ImageRef>().map(drop).or_else(|why| {
+        refuse(
+            why.to_string(),
+            "write an image's name, such as \"moby/buildkit:v0.29.0\"",
+        )
+    })
+}
+
+/// Where a BuildKit listens. Which addresses can be reached, and whether they are whole, is `buildkit::dial`'s to say.
+pub(super) fn builder_address(text: &str) -> Verdict {
+    const SCHEMES: [&str; 5] = ["unix", "tcp", "tls", "ssh", "docker-container"];
+    match text.split_once("://") {
+        Some((scheme, rest)) if SCHEMES.contains(&scheme) && !rest.is_empty() => no_nul(text),
+        _ => refuse(
+            "is not a builder's address",
+            "write unix:///path/to/buildkitd.sock, tcp://host:port, tls://host:port, ssh://user@host or docker-container://NAME",
+        ),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What one table says of containers: `[defaults]`, or a `[containers.NAME]` over them.
 //!
 //! The container's own word wins, key by key. `args`, `labels` and `contexts` merge: a container's entries replace the
-//! defaults' of the same name. Lists (`platforms`, `tags`, `needs`) replace the defaults' as a whole.
+//! defaults' of the same name. Lists (`platforms`, `tags`, `needs`, `extra_inputs`) replace the defaults' as a whole.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +26,9 @@ pub(super) struct Layer {
     pub tags: Option<Said<Vec<Said<String>>>>,
     pub needs: Option<Said<Vec<Said<String>>>>,
     pub timeout: Option<Said<String>>,
+    pub tag_unchanged: Option<bool>,
+    pub extra_inputs: Option<Said<Vec<Said<String>>>>,
+    pub max_age: Option<Said<String>>,
 }
 
 impl Layer {
@@ -44,6 +47,9 @@ impl Layer {
             tags: view.texts("tags"),
             needs: view.texts("needs"),
             timeout: view.text("timeout"),
+            tag_unchanged: view.flag("tag_unchanged"),
+            extra_inputs: view.texts("extra_inputs"),
+            max_age: view.text("max_age"),
         }
     }
 
@@ -67,6 +73,9 @@ impl Layer {
             tags: self.tags.or_else(|| defaults.tags.clone()),
             needs: self.needs.or(needs),
             timeout: self.timeout.or_else(|| defaults.timeout.clone()),
+            tag_unchanged: self.tag_unchanged.or(defaults.tag_unchanged),
+            extra_inputs: self.extra_inputs.or_else(|| defaults.extra_inputs.clone()),
+            max_age: self.max_age.or_else(|| defaults.max_age.clone()),
         }
     }
 }

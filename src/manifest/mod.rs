@@ -6,6 +6,7 @@
 //! The way: `find` -> text -> `document` (syntax) -> `check` along `schema` and `not_built` -> `project` (merges
 //! `layer`s and their `options`, `discover`s folders, `locate`s files, checks `needs` and `collisions`).
 
+mod builder;
 mod check;
 mod collisions;
 mod container;
@@ -28,11 +29,13 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod walk;
+pub(crate) mod ways;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use toml::de::DeValue;
 
 pub(crate) use find::find;
@@ -66,6 +69,39 @@ pub(crate) fn load(path: &Path, shown_as: &str) -> Loaded {
         root: &root,
     };
     load_text(&location)
+}
+
+/// What a manifest says of images: what a comparison of two of its versions goes by.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub registry: model::Registry,
+    pub containers: IndexMap<model::ContainerName, model::Container>,
+}
+
+/// Reads a text as if it stood in the place of this manifest, against the files that are there today: containers whose
+/// files are not are left out. `None`: it is no manifest that this version can read.
+pub(crate) fn settings(text: &str, in_place_of: &ProjectManifest) -> Option<Settings> {
+    let source = SourceText::new(in_place_of.path.display().to_string(), text);
+    let Document { root, syntax, .. } = document::parse(&source);
+    if !syntax.is_empty() || wrong_version(&source, &root).is_some() {
+        return None;
+    }
+    let findings = check::check(&source, &root);
+    let view = View::new(&root, &findings.reported);
+    let is_error = |found: &Diagnostic| found.severity == Severity::Error;
+    if findings.diagnostics.iter().any(is_error) || view.lacks("version") {
+        return None;
+    }
+    let location = Location {
+        source: &source,
+        path: &in_place_of.path,
+        root: &in_place_of.root,
+    };
+    let (manifest, _) = project::assemble(&location, view);
+    manifest.map(|manifest| Settings {
+        registry: manifest.registry,
+        containers: manifest.containers,
+    })
 }
 
 /// A platform as users write it; the error says why it is none, and what would be right.

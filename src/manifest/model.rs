@@ -25,6 +25,7 @@ pub(crate) struct ProjectManifest {
     /// Moving tags, each with the branches whose commits may move it. A manifest that names none has `latest`, which
     /// follows the default branch.
     pub channels: IndexMap<Tag, Branches>,
+    pub builder: BuilderSettings,
     pub cache: Cache,
     /// Where release records live.
     pub state: Repository,
@@ -59,7 +60,7 @@ impl ProjectManifest {
 }
 
 /// Where images go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Registry {
     pub provider: Provider,
     /// With [`Provider::Ecr`] a stand-in until [`ProjectManifest::locate`] is told the host.
@@ -86,6 +87,26 @@ pub(crate) struct EcrSettings {
     pub create: bool,
 }
 
+/// Who builds, as far as the manifest says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BuilderSettings {
+    pub driver: DriverSetting,
+    /// The image of the driver `docker-container`.
+    pub image: String,
+    /// Addresses of remote builders.
+    pub endpoints: Vec<String>,
+}
+
+/// `builder.driver`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DriverSetting {
+    /// Endpoints if there are any; else the engine if it can; else a container in it.
+    Auto,
+    Docker,
+    Container,
+    Remote,
+}
+
 /// Where build caches go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CacheBackend {
@@ -110,7 +131,7 @@ pub(crate) struct Cache {
 }
 
 /// One container of the manifest, everything that the manifest and the defaults say of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Container {
     pub name: ContainerName,
     /// The build context, absolute.
@@ -132,6 +153,12 @@ pub(crate) struct Container {
     pub profile: Profile,
     /// Immutable tags to add beside the release's, with their `{variables}`.
     pub tags: Vec<String>,
+    /// Whether tags are set on an image that is not built again; the command line decides where it is not said.
+    pub tag_unchanged: Option<bool>,
+    /// Patterns of files that are part of the key, relative to the manifest's folder.
+    pub extra_inputs: Vec<String>,
+    /// An image that is older is built again, without cache.
+    pub max_age: Option<Duration>,
     /// Containers that `needs` names; those inferred from the Dockerfile are the graph's.
     pub needs: Vec<ContainerName>,
     /// The image's repository.
@@ -172,9 +199,12 @@ pub(crate) enum Network {
 }
 
 /// What a build is given beside its files and arguments.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct BuildOptions {
     pub secrets: Vec<SecretSource>,
+    /// Names the sources of its secrets, where another container has others for the same id. A builder knows a secret by
+    /// its id only, and would run a step that both have once, with the value of either.
+    pub secrets_apart: Option<String>,
     pub ssh: Vec<SshAgent>,
     /// Lines of `/etc/hosts`: name to address.
     pub extra_hosts: BTreeMap<String, String>,
@@ -189,7 +219,7 @@ pub(crate) struct BuildOptions {
 }
 
 /// A secret: where its value is read when a build asks for it. The value is no part of the manifest.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SecretSource {
     pub id: String,
     pub from: SecretFrom,
@@ -205,7 +235,7 @@ pub(crate) enum SecretFrom {
 }
 
 /// An agent that a build may have sign for it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SshAgent {
     pub id: String,
     /// Absolute; `None`: the one of `SSH_AUTH_SOCK`.

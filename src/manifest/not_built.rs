@@ -39,10 +39,6 @@ pub(super) const TABLE: &[NotBuilt] = &[
     no("channels.*[]", Has("*"), NAME_BRANCHES),
     no("channels.*[]", Has("?"), NAME_BRANCHES),
     no("channels.*[]", Has("["), NAME_BRANCHES),
-    no("builder.driver", Is("docker-container"), USE_DOCKER),
-    no("builder.driver", Is("remote"), USE_DOCKER),
-    no("builder.image", Given, LEAVE_OUT),
-    no("builder.endpoints", Given, LEAVE_OUT),
     no("cache.backend", Is("s3"), USE_REGISTRY_CACHE),
     no("cache.backend", Is("local"), USE_REGISTRY_CACHE),
     no(
@@ -56,12 +52,8 @@ pub(super) const TABLE: &[NotBuilt] = &[
         Has("{version}"),
         "use {timestamp}, {sha}, {short_sha}, {branch} or {name}",
     ),
-    no("container.tag_unchanged", Given, LEAVE_OUT),
-    no("container.extra_inputs", Given, LEAVE_OUT),
-    no("container.max_age", Given, LEAVE_OUT),
 ];
 
-const USE_DOCKER: &str = "use \"auto\" or \"docker\"";
 const USE_REGISTRY_CACHE: &str = "use \"registry\" or \"none\"";
 
 /// Several containers in one repository: their releases' tags would be the same.

@@ -6,12 +6,16 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use toml::Spanned;
 
 use super::document::{Said, View};
-use super::model::{BuildOptions, Entitlement, SecretFrom, SecretSource, SshAgent};
+use super::model::{
+    BuildOptions, Container, ContainerName, Entitlement, SecretFrom, SecretSource, SshAgent,
+};
 use super::option_grammar;
 use crate::diagnostic::{Diagnostic, SourceText, Span};
+use crate::reference::Digest;
 
 type Texts = Said<Vec<Said<String>>>;
 
@@ -91,6 +95,7 @@ impl Options {
     ) -> BuildOptions {
         BuildOptions {
             secrets: self.secrets(root, source, found),
+            secrets_apart: None,
             ssh: self.ssh(root, source, found),
             extra_hosts: self.extra_hosts.clone(),
             shm_size: self
@@ -180,6 +185,39 @@ impl Options {
             });
         }
         made
+    }
+}
+
+/// Marks the containers that have different sources for one secret id, those with the same sources alike.
+pub(super) fn set_apart(containers: &mut IndexMap<ContainerName, Container>, root: &Path) {
+    let mut sources: BTreeMap<String, SecretFrom> = BTreeMap::new();
+    let mut contested = HashSet::new();
+    for secret in containers.values().flat_map(|c| &c.options.secrets) {
+        let first = sources
+            .entry(secret.id.clone())
+            .or_insert_with(|| secret.from.clone());
+        if *first != secret.from {
+            contested.insert(secret.id.clone());
+        }
+    }
+    for options in containers.values_mut().map(|c| &mut c.options) {
+        let secrets = options.secrets.iter();
+        let mut named: Vec<String> = secrets
+            .filter(|secret| contested.contains(&secret.id))
+            .map(|secret| match &secret.from {
+                SecretFrom::Env(name) => format!("{}\0env\0{name}", secret.id),
+                SecretFrom::File(path) => {
+                    // The same on every machine.
+                    let path = path.strip_prefix(root).unwrap_or(path);
+                    format!("{}\0file\0{}", secret.id, path.display())
+                }
+            })
+            .collect();
+        named.sort();
+        options.secrets_apart = (!named.is_empty()).then(|| {
+            let text = named.join("\0\0");
+            Digest::of(text.as_bytes()).short().to_owned()
+        });
     }
 }
 

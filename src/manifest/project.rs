@@ -14,7 +14,7 @@ use super::discover::{Discovery, Folder};
 use super::document::{Said, View};
 use super::layer::Layer;
 use super::model::{Branches, Cache, CacheBackend, CacheExport, ProjectManifest};
-use super::{locate, needs, registry};
+use super::{builder, locate, needs, options, registry};
 use crate::diagnostic::{Diagnostic, Severity, SourceText, Span};
 use crate::reference::Tag;
 
@@ -56,6 +56,8 @@ impl Project<'_> {
         self.diagnostics.extend(found);
         let (naming, state) = registry?;
         let channels = self.channels(view);
+        let (builder, found) = builder::read(view, source);
+        self.diagnostics.extend(found);
         let defaults = Layer::read(view.table("defaults"));
         let written: Vec<(String, Range<usize>, Layer)> = view
             .table("containers")
@@ -79,7 +81,8 @@ impl Project<'_> {
             diagnostics: Vec::new(),
         };
         let made = drafts.iter().filter_map(|draft| maker.container(draft));
-        let containers: IndexMap<_, _> = made.map(|c| (c.name.clone(), c)).collect();
+        let mut containers: IndexMap<_, _> = made.map(|c| (c.name.clone(), c)).collect();
+        options::set_apart(&mut containers, self.location.root);
         self.diagnostics.append(&mut maker.diagnostics);
         let needs: needs::Needs = listed(&drafts, |layer| &layer.needs).collect();
         let mut known = view.table("containers").keys();
@@ -102,6 +105,7 @@ impl Project<'_> {
             path: self.location.path.to_owned(),
             registry: naming.registry,
             channels: branches(view),
+            builder,
             cache: cache(view),
             state,
             containers,

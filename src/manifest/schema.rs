@@ -83,8 +83,11 @@ const BUILDER: &[Key] = &[
         "driver",
         Kind::OneOf(&["auto", "docker", "docker-container", "remote"]),
     ),
-    key("image", TEXT),
-    key("endpoints", TEXTS),
+    key("image", Kind::Text(grammar::image)),
+    key(
+        "endpoints",
+        Kind::Filled(&Kind::Text(grammar::builder_address)),
+    ),
 ];
 
 const CACHE: &[Key] = &[

@@ -1,5 +1,5 @@
-//! Docker's `config.json`: what of it concerns credentials (docker/cli, `cli/config/configfile`). Nothing here has a
-//! `Debug`, and no error quotes the file: it holds passwords.
+//! Docker's `config.json`: what of it concerns credentials and proxies (docker/cli, `cli/config/configfile`). Nothing here
+//! has a `Debug`, and no error quotes the file: it holds passwords.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,13 +33,58 @@ fn key_names(key: &str, host: &RegistryHost) -> bool {
     bare(key) == bare(host.as_str())
 }
 
-/// docker/cli `cli/config/configfile`: what of it concerns credentials. Without `Debug`: it holds passwords.
+/// The file, as far as it is read. Without `Debug`: it holds passwords.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ConfigFile {
     auths: Option<BTreeMap<String, Entry>>,
     creds_store: Option<String>,
     cred_helpers: Option<BTreeMap<String, String>>,
+    proxies: Option<BTreeMap<String, Proxies>>,
+}
+
+/// The proxies of what an engine runs and builds. An address may hold a password.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Proxies {
+    #[serde(rename = "httpProxy")]
+    http: Option<String>,
+    #[serde(rename = "httpsProxy")]
+    https: Option<String>,
+    #[serde(rename = "noProxy")]
+    no: Option<String>,
+    #[serde(rename = "ftpProxy")]
+    ftp: Option<String>,
+}
+
+impl Proxies {
+    fn named(&self) -> [(&'static str, Option<&String>); 4] {
+        [
+            ("HTTP_PROXY", self.http.as_ref()),
+            ("HTTPS_PROXY", self.https.as_ref()),
+            ("NO_PROXY", self.no.as_ref()),
+            ("FTP_PROXY", self.ftp.as_ref()),
+        ]
+    }
+}
+
+/// The predefined build arguments that docker's configuration in this folder gives to builds on `engine` (its address):
+/// those named for it, else the default ones. As buildx passes them (`util/cobrautil`, `GetProxyConfig`).
+pub(crate) async fn proxy_arguments(
+    folder: Option<&Path>,
+    engine: &str,
+) -> Result<BTreeMap<&'static str, Secret>, CredentialError> {
+    let Some(folder) = folder else {
+        return Ok(BTreeMap::new());
+    };
+    let config = read(&folder.join("config.json")).await?;
+    let proxies = config.and_then(|config| config.proxies).unwrap_or_default();
+    let found = proxies.get(engine).or_else(|| proxies.get("default"));
+    let named = found.into_iter().flat_map(Proxies::named);
+    Ok(named
+        .filter_map(|(name, value)| Some((name, Secret::new(value?.clone()))))
+        .filter(|(_, value)| !value.expose().is_empty())
+        .collect())
 }
 
 #[derive(Deserialize, Default)]

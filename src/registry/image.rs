@@ -1,7 +1,7 @@
 //! Manifests and configs as types: Docker image manifest v2 schema 2, and OCI image spec 1.1, which agree in all that is
 //! read here. Unknown fields are ignored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -152,6 +152,10 @@ impl ImageIndex {
 pub(crate) struct ImageConfig {
     pub platform: Platform,
     pub labels: BTreeMap<String, String>,
+    /// Whether it has `ONBUILD` instructions, which run in what is built from it.
+    pub triggers: bool,
+    /// Names of its environment's variables.
+    pub environment: BTreeSet<String>,
 }
 
 impl ImageConfig {
@@ -163,19 +167,29 @@ impl ImageConfig {
             variant: Option<String>,
             config: Option<Execution>,
         }
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Execution {
             labels: Option<BTreeMap<String, String>>,
+            on_build: Option<Vec<String>>,
+            env: Option<Vec<String>>,
         }
         let file: File = serde_json::from_slice(bytes).map_err(NotAnImage::Config)?;
+        let execution = file.config.unwrap_or_default();
         Ok(Self {
             platform: Platform {
                 os: file.os,
                 architecture: file.architecture,
                 variant: file.variant.filter(|variant| !variant.is_empty()),
             },
-            labels: file.config.and_then(|c| c.labels).unwrap_or_default(),
+            labels: execution.labels.unwrap_or_default(),
+            triggers: execution.on_build.is_some_and(|list| !list.is_empty()),
+            environment: execution
+                .env
+                .unwrap_or_default()
+                .iter()
+                .map(|entry| entry.split('=').next().unwrap_or_default().to_owned())
+                .collect(),
         })
     }
 }
@@ -254,10 +268,11 @@ mod tests {
     fn a_config_is_read_with_and_without_labels() {
         let parse = |text: &str| ImageConfig::parse(text.as_bytes()).unwrap();
         let config = parse(
-            r#"{"os":"linux","architecture":"arm64","variant":"v8","rootfs":{},"config":{"Labels":{"a":"b"}}}"#,
+            r#"{"os":"linux","architecture":"arm64","variant":"v8","rootfs":{},"config":{"Labels":{"a":"b"},"OnBuild":["RUN x"],"Env":["A=1"]}}"#,
         );
         assert_eq!(config.platform.to_string(), "linux/arm64/v8");
         assert_eq!(config.labels["a"], "b");
+        assert!(config.triggers && config.environment.contains("A"));
         let bare =
             parse(r#"{"os":"linux","architecture":"amd64","variant":"","config":{"Labels":null}}"#);
         assert_eq!(bare.platform.to_string(), "linux/amd64");

@@ -10,7 +10,7 @@
 mod auth;
 pub(crate) mod client;
 pub(crate) mod credentials;
-mod docker_config;
+pub(crate) mod docker_config;
 pub(crate) mod ecr;
 pub(crate) mod error;
 mod failure;

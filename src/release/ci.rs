@@ -1,26 +1,43 @@
-//! What a CI says of the sources where git alone does not know: runners check out commits, not branches.
+//! What a CI says of the sources where git alone does not know: runners check out commits, not branches, and know what was
+//! there before. The one reader of its variables.
 //!
-//! Sources: GitHub Actions "Variables" reference (`GITHUB_EVENT_NAME`, `GITHUB_REF`, `GITHUB_REF_TYPE`); AWS CodeBuild
+//! Sources: GitHub Actions "Variables" reference (`GITHUB_EVENT_NAME`, `GITHUB_REF`, `GITHUB_BASE_REF`,
+//! `GITHUB_EVENT_PATH`) and "Webhook events and payloads" (`push`: `before`; `merge_group`: `base_sha`); AWS CodeBuild
 //! "Environment variables in build environments" (`CODEBUILD_WEBHOOK_EVENT`, `CODEBUILD_WEBHOOK_HEAD_REF`,
-//! `CODEBUILD_SOURCE_VERSION` = `pr/N` for a pull request).
+//! `CODEBUILD_WEBHOOK_BASE_REF`, `CODEBUILD_WEBHOOK_PREV_COMMIT`, `CODEBUILD_SOURCE_VERSION` = `pr/N` for a pull request).
+
+use std::io::Read as _;
+
+use serde_json::Value;
 
 use super::channel::Sources;
 use super::publish::Circumstances;
+use crate::changes::base::{Before, Told};
+use crate::changes::commit::Commit;
 use crate::environment::Environment;
 
-/// Fills in branch and pull request.
-pub(crate) fn complete(sources: &mut Sources, environment: &Environment) {
-    if environment.get("GITHUB_ACTIONS") == Some("true") {
-        github(sources, environment);
-    } else if environment.get("CODEBUILD_BUILD_ID").is_some() {
-        codebuild(sources, environment);
+/// The largest event file that is read, in bytes: GitHub cuts payloads at 25 MB.
+const MAX_EVENT: u64 = 32 << 20;
+
+/// Fills in branch, pull request and default branch; returns what is said of the state before.
+pub(crate) fn complete(sources: &mut Sources, environment: &Environment) -> Told {
+    let set = |names: &[&str]| names.iter().any(|name| environment.get(name).is_some());
+    if environment.get("GITHUB_ACTIONS") == Some("true")
+        || set(&["GITHUB_EVENT_NAME", "GITHUB_EVENT_PATH"])
+    {
+        github(sources, environment)
+    } else if set(&["CODEBUILD_BUILD_ID", "CODEBUILD_WEBHOOK_EVENT"]) {
+        codebuild(sources, environment)
+    } else {
+        Told::default()
     }
 }
 
-fn github(sources: &mut Sources, environment: &Environment) {
+fn github(sources: &mut Sources, environment: &Environment) -> Told {
     let event = environment.get("GITHUB_EVENT_NAME").unwrap_or_default();
     let reference = environment.get("GITHUB_REF").unwrap_or_default();
-    if event.starts_with("pull_request") {
+    let is_pull_request = event.starts_with("pull_request");
+    if is_pull_request {
         // `refs/pull/12/merge`; `pull_request_target` runs on the base branch, and is a pull request all the same.
         let number = reference
             .strip_prefix("refs/pull/")
@@ -31,36 +48,92 @@ fn github(sources: &mut Sources, environment: &Environment) {
     if let Some(branch) = reference.strip_prefix("refs/heads/") {
         sources.branch = Some(branch.to_owned());
     }
+    let payload = environment.get("GITHUB_EVENT_PATH").map(|path| {
+        payload(&environment.directory.join(path))
+            .map_err(|why| format!("the event file {path} {why}"))
+    });
+    let (payload, unread) = match payload {
+        Some(Ok(payload)) => (payload, None),
+        Some(Err(why)) => (Value::Null, Some(why)),
+        None => (Value::Null, None),
+    };
+    let text = |path| payload.pointer(path).and_then(Value::as_str);
+    if let Some(branch) = text("/repository/default_branch") {
+        sources.default_branch = Some(branch.to_owned());
+    }
+    if is_pull_request || payload.get("pull_request").is_some() {
+        let base = environment.get("GITHUB_BASE_REF");
+        let base = base.or_else(|| text("/pull_request/base/ref"));
+        return told(base.map(|name| Before::Branch(name.to_owned())), unread);
+    }
+    let merge_group = text("/merge_group/base_sha");
+    if let Some(before) = merge_group.and_then(Commit::new) {
+        return told(
+            Some(Before::Commit(before, "base of the merge group")),
+            None,
+        );
+    }
+    match text("/before") {
+        Some(before) => match Commit::new(before) {
+            Some(before) => told(Some(Before::Commit(before, "before the push")), None),
+            None => told(
+                None,
+                Some("the push made the branch: no commit was before it".to_owned()),
+            ),
+        },
+        None => told(None, unread),
+    }
 }
 
-fn codebuild(sources: &mut Sources, environment: &Environment) {
-    let event = environment
-        .get("CODEBUILD_WEBHOOK_EVENT")
-        .unwrap_or_default();
-    let version = environment
-        .get("CODEBUILD_SOURCE_VERSION")
-        .unwrap_or_default();
-    if event.starts_with("PULL_REQUEST") && event != "PULL_REQUEST_MERGED" {
+fn told(before: Option<Before>, silent: Option<String>) -> Told {
+    Told { before, silent }
+}
+
+/// An event file's JSON; the error is what is wrong with it.
+fn payload(path: &std::path::Path) -> Result<Value, String> {
+    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let mut text = Vec::new();
+    file.take(MAX_EVENT)
+        .read_to_end(&mut text)
+        .map_err(cannot)?;
+    serde_json::from_slice(&text).map_err(|error| format!("is not JSON: {error}"))
+}
+
+fn codebuild(sources: &mut Sources, environment: &Environment) -> Told {
+    let variable = |name| environment.get(name).unwrap_or_default();
+    let event = variable("CODEBUILD_WEBHOOK_EVENT");
+    let version = variable("CODEBUILD_SOURCE_VERSION");
+    let is_pull_request = event.starts_with("PULL_REQUEST") && event != "PULL_REQUEST_MERGED";
+    if is_pull_request {
         sources.pull_request = Some(
             version
                 .strip_prefix("pr/")
                 .map_or_else(|| event.to_owned(), |n| format!("#{n}")),
         );
     }
+    let branch = |reference: &str| reference.strip_prefix("refs/heads/").map(str::to_owned);
+    let base = branch(variable("CODEBUILD_WEBHOOK_BASE_REF"));
     // A merged pull request is a commit of the branch that it was merged into.
     let head = if event == "PULL_REQUEST_MERGED" {
-        "BASE_REF"
+        base.clone()
     } else {
-        "HEAD_REF"
+        branch(variable("CODEBUILD_WEBHOOK_HEAD_REF"))
     };
-    let head = environment
-        .get(&format!("CODEBUILD_WEBHOOK_{head}"))
-        .unwrap_or_default();
-    if let Some(branch) = head
-        .strip_prefix("refs/heads/")
-        .or_else(|| version.strip_prefix("refs/heads/"))
-    {
-        sources.branch = Some(branch.to_owned());
+    if let Some(branch) = head.or_else(|| branch(version)) {
+        sources.branch = Some(branch);
+    }
+    if is_pull_request {
+        return told(base.map(Before::Branch), None);
+    }
+    let before = environment.get("CODEBUILD_WEBHOOK_PREV_COMMIT");
+    match (before, before.and_then(Commit::new)) {
+        (_, Some(before)) => told(Some(Before::Commit(before, "before the push")), None),
+        (Some(_), None) => told(
+            None,
+            Some("the push made the branch: no commit was before it".to_owned()),
+        ),
+        (None, None) => Told::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use futures_util::stream;
 
 use crate::diagnostic::Diagnostic;
 use crate::error::Error;
-use crate::plan::{Plan, PlannedContainer};
+use crate::plan::{Plan, PlannedContainer, Work};
 use crate::reference::{Repository, Tag};
 use crate::registry::image::{ImageConfig, ImageIndex, ImageManifest};
 use crate::registry::{Client, RegistryError};
@@ -27,7 +27,7 @@ const AT_ONCE: usize = 16;
 /// the registry cannot be asked, nothing must be built.
 pub(crate) async fn free(plan: &Plan, registry: &Client) -> Result<(), Error> {
     let names = plan.released().flat_map(|(name, planned)| {
-        let tags = std::iter::once(&planned.tag).chain(&planned.tags);
+        let tags = planned.immutable_tags().into_iter();
         tags.map(move |tag| (name, planned, tag))
     });
     let looked_up = stream::iter(names).map(|(name, planned, tag)| async move {
@@ -62,10 +62,11 @@ async fn taken(
     registry: &Client,
 ) -> Result<Option<String>, RegistryError> {
     let repository = &planned.container.repository;
-    if registry
-        .head_manifest(&repository.tag(tag))
-        .await?
-        .is_none()
+    let Some(standing) = registry.head_manifest(&repository.tag(tag)).await? else {
+        return Ok(None);
+    };
+    if let Work::Keep(manifest) = &planned.work
+        && manifest.digest == standing.digest
     {
         return Ok(None);
     }

@@ -17,8 +17,7 @@ pub(crate) fn render(outcome: &RunOutcome, plan: &Plan) -> String {
             "image": digest.map(image),
             "containerimage.digest": digest,
             "tags": tags,
-            // Content keys are not built yet.
-            "key": Value::Null,
+            "key": planned.keyed.key.as_ref().map(crate::key::Key::as_str),
             "release": planned.released.then_some(&plan.release),
             "status": container.status,
             "channels": channels,

@@ -14,6 +14,7 @@ mod row;
 mod state;
 pub(crate) mod summary;
 mod terminal;
+pub(crate) mod why;
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};

@@ -4,7 +4,8 @@
 use jiff::Timestamp;
 
 use super::output::seconds;
-use crate::engine::event::{Event, EventKind, LogStream, PlannedContainer};
+use crate::changes::base;
+use crate::engine::event::{ComparedWith, Event, EventKind, LogStream, PlannedContainer};
 use crate::engine::outcome::ContainerStatus;
 
 /// The builder's own steps are shown only when they took this long.
@@ -22,21 +23,11 @@ impl Plain {
     /// The line that this event is worth, if any.
     pub(super) fn line(&mut self, event: &Event) -> Option<String> {
         let (container, text) = match &event.kind {
-            EventKind::RunStarted {
-                skiff,
-                release,
-                builder,
-                jobs,
-                containers,
-                ..
-            } => {
+            EventKind::RunStarted { containers, .. } => {
                 self.started = Some(event.time);
                 let widths = containers.iter().map(|c| c.container.chars().count());
                 self.width = widths.max().unwrap_or(0);
-                let (count, reasons) = (count(containers.len()), reasons(containers));
-                return Some(format!(
-                    "skiff {skiff}: release {release}, {count} ({reasons}), {jobs} at a time, {builder}"
-                ));
+                return run_start(&event.kind);
             }
             EventKind::Warning { container, message } => {
                 let container = container
@@ -159,6 +150,7 @@ fn container_end(event: &EventKind) -> Option<String> {
                 seconds(*took)
             )
         }
+        ContainerStatus::Skipped => "skipped: unchanged".to_owned(),
         ContainerStatus::Failed => format!("failed: {why}"),
         ContainerStatus::Cancelled => format!("cancelled: {why}"),
     })
@@ -167,6 +159,40 @@ fn container_end(event: &EventKind) -> Option<String> {
 fn count(containers: usize) -> String {
     let plural = if containers == 1 { "" } else { "s" };
     format!("{containers} container{plural}")
+}
+
+fn run_start(event: &EventKind) -> Option<String> {
+    let EventKind::RunStarted {
+        skiff,
+        release,
+        builder,
+        driver,
+        chosen_by,
+        jobs,
+        compared_with,
+        containers,
+        ..
+    } = event
+    else {
+        return None;
+    };
+    let count = count(containers.len());
+    let (why, selection) = match compared_with {
+        Some(compared) => (String::new(), selection(compared, containers)),
+        None => (format!(" ({})", reasons(containers)), String::new()),
+    };
+    Some(format!(
+        "skiff {skiff}: release {release}, {count}{why}, {jobs} at a time, {builder} (driver {driver}: {chosen_by}){selection}"
+    ))
+}
+
+/// How the run's containers were found: a line for the commit, and one for each container that is compared with it.
+fn selection(compared: &ComparedWith, containers: &[PlannedContainer]) -> String {
+    let commit = compared.commit.as_deref();
+    let sentence = base::sentence(commit, &compared.reason, &compared.passed_over);
+    let line = |c: &PlannedContainer| format!("\n  {}: {}", c.container, c.reason);
+    let compared = containers.iter().filter(|_| compared.commit.is_some());
+    format!("\n{sentence}{}", compared.map(line).collect::<String>())
 }
 
 /// Why containers are in the run, each reason once.
@@ -215,8 +241,11 @@ mod tests {
                 skiff: "0.1.0",
                 release: "r1".into(),
                 builder: "docker engine".into(),
+                driver: "docker",
+                chosen_by: "--builder".into(),
                 jobs: 2,
                 keep_going: false,
+                compared_with: None,
                 containers: vec![planned],
             },
             EventKind::ContainerStarted { container: train() },
@@ -249,7 +278,7 @@ mod tests {
             time += std::time::Duration::from_secs(1);
         }
         insta::assert_snapshot!(lines.join("\n"), @r"
-        skiff 0.1.0: release r1, 1 container (all), 2 at a time, docker engine
+        skiff 0.1.0: release r1, 1 container (all), 2 at a time, docker engine (driver docker: --builder)
            1.0s train started
            3.0s train #2 [1/2] RUN make
            4.0s train #2 ! cc a.c

@@ -47,6 +47,8 @@ pub(super) struct ContainerState {
     told: BTreeMap<u32, Step>,
     moved: Bytes,
     pub(super) cache: CacheExport,
+    /// It has an image already, and is not built.
+    pub(super) kept: bool,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -370,7 +372,8 @@ impl ContainerState {
         self.steps.total = *total_steps;
         let seconds = *seconds;
         self.status = match status {
-            ContainerStatus::Built => {
+            ContainerStatus::Built | ContainerStatus::Skipped => {
+                self.kept = *status == ContainerStatus::Skipped;
                 self.steps.done = *total_steps;
                 Status::Built { seconds }
             }

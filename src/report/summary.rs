@@ -16,6 +16,7 @@ pub(crate) fn rows(outcome: &RunOutcome, columns: Option<usize>) -> String {
     let row = |(name, container): (&String, &crate::engine::outcome::ContainerOutcome)| {
         let status = match container.status {
             ContainerStatus::Built => "built",
+            ContainerStatus::Skipped => "skipped",
             ContainerStatus::Failed => "failed",
             ContainerStatus::Cancelled => "cancelled",
         };
@@ -59,14 +60,30 @@ pub(crate) fn footer(outcome: &RunOutcome, plan: &Plan) -> String {
     text
 }
 
+/// What became of the containers of a run that went well.
+fn made(outcome: &RunOutcome) -> String {
+    let count = |status| {
+        let containers = outcome.containers.values();
+        containers.filter(|c| c.status == status).count()
+    };
+    let (built, skipped) = (
+        count(ContainerStatus::Built),
+        count(ContainerStatus::Skipped),
+    );
+    match (built, skipped) {
+        (built, 0) => format!("{built} built"),
+        (0, skipped) => format!("{skipped} unchanged"),
+        (built, skipped) => format!("{built} built, {skipped} unchanged"),
+    }
+}
+
 fn ending(outcome: &RunOutcome, plan: &Plan) -> String {
     const RETRY: &str = "running the same command again is safe";
     let took = seconds(outcome.seconds);
     let containers = outcome.containers.values();
-    let built = containers
-        .filter(|c| c.status == ContainerStatus::Built)
-        .count();
+    let built = containers.filter(|c| c.status.is_good()).count();
     let all = outcome.containers.len();
+    let made = made(outcome);
     let release = &plan.release;
     match &outcome.promotion {
         Promotion::Interrupted => format!(
@@ -78,7 +95,7 @@ fn ending(outcome: &RunOutcome, plan: &Plan) -> String {
             )
         }
         Promotion::NotDue(reason) => {
-            format!("done in {took}: {all} built, release {release}; {reason}")
+            format!("done in {took}: {made}, release {release}; {reason}")
         }
         Promotion::Failed(reasons) => format!(
             "built and pushed as {release} in {took}, but not every tag could be set:\n  {}\n\
@@ -93,7 +110,7 @@ fn ending(outcome: &RunOutcome, plan: &Plan) -> String {
             let lines: Vec<String> = lines.collect();
             if good {
                 format!(
-                    "done in {took}: {all} built, release {release}; {}",
+                    "done in {took}: {made}, release {release}; {}",
                     lines.join("; ")
                 )
             } else {

@@ -69,6 +69,7 @@ impl View<'_> {
         let mut row = self.named(Style::Good, BUILT, name, &layout);
         let StepCounts { cached, total, .. } = container.steps;
         let text = match total {
+            _ if container.kept => "unchanged".to_owned(),
             0 => "built, no steps".to_owned(),
             _ if cached == total => format!("built, all {total} steps cached"),
             _ => format!("built, {cached} of {total} steps cached"),

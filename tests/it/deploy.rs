@@ -52,7 +52,7 @@ fn every_container_gets_release_channel_and_cache_tags() {
         base[..]
     );
     assert!(
-        ended.stderr.contains("until changes are detected"),
+        ended.stderr.contains("every container is a candidate"),
         "{}",
         ended.stderr
     );

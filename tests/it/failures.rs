@@ -49,7 +49,7 @@ fn a_socket_that_nobody_serves() {
 fn an_engine_without_the_containerd_store() {
     let engine = SecondEngine::plain();
     let workspace = one("FROM BUSYBOX\n");
-    let mut command = workspace.skiff(&["deploy"]);
+    let mut command = workspace.skiff(&["deploy", "--builder", "docker"]);
     command.env("DOCKER_HOST", engine.address());
     fails(
         &ended(command),

@@ -8,7 +8,7 @@ use crate::support::gate::{Answer, Gate, Rule};
 use crate::support::registry::tags;
 use crate::support::workspace::{Ended, Workspace};
 
-fn running(mark: &str) -> bool {
+pub(crate) fn running(mark: &str) -> bool {
     Command::new("pgrep")
         .args(["-f", mark])
         .output()
@@ -17,7 +17,7 @@ fn running(mark: &str) -> bool {
         .success()
 }
 
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(
@@ -29,11 +29,20 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Sends a signal and waits for the end.
-fn signalled(mut skiff: Child, signal: &str) -> Ended {
+pub(crate) fn signalled(skiff: Child, name: &str) -> Ended {
+    signal(&skiff, name);
+    finished(skiff)
+}
+
+pub(crate) fn signal(skiff: &Child, name: &str) {
     Command::new("kill")
-        .args([&format!("-{signal}"), &skiff.id().to_string()])
+        .args([&format!("-{name}"), &skiff.id().to_string()])
         .status()
         .unwrap();
+}
+
+/// Waits for the end.
+pub(crate) fn finished(mut skiff: Child) -> Ended {
     let code = skiff.wait().unwrap().code().unwrap_or(-1);
     let (mut stdout, mut stderr) = (String::new(), String::new());
     skiff

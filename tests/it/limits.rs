@@ -1,9 +1,11 @@
 //! Large contexts and endless logs in bounded memory.
 
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::process::Child;
 use std::time::Duration;
 
 use crate::support::workspace::Workspace;
+use crate::support::{image, registry};
 
 /// skiff's own peak, whatever the context or the logs.
 const MAX_PEAK_KIB: u64 = 64 * 1024;
@@ -54,6 +56,29 @@ fn alone_a_gigabyte_in_20_000_files_is_sent_in_64_mib() {
     let (code, peak) = peak(start(&workspace));
     assert_eq!(code, Some(0));
     assert!(peak > 0 && peak <= MAX_PEAK_KIB, "peak {peak} KiB");
+}
+
+/// As data, like Docker's client: the protocol knows no holes.
+#[test]
+fn alone_a_sparse_file_is_sent_in_64_mib() {
+    let workspace = Workspace::with(&[(
+        "etl",
+        "FROM BUSYBOX AS files\nCOPY . /src\nRUN wc -c < /src/sparse > /count && tail -c 3 /src/sparse >> /count\n\
+         FROM scratch\nCOPY --from=files /count /\n",
+    )]);
+    workspace.write("containers/etl/sparse", "");
+    let path = workspace.root().join("containers/etl/sparse");
+    let mut file = std::fs::File::create(path).unwrap();
+    file.set_len(512 << 20).unwrap();
+    file.seek(SeekFrom::End(0)).unwrap();
+    file.write_all(b"end").unwrap();
+    let (code, peak) = peak(start(&workspace));
+    assert_eq!(code, Some(0));
+    assert!(peak > 0 && peak <= MAX_PEAK_KIB, "peak {peak} KiB");
+    let repository = workspace.repository("etl");
+    let layer = image::layer(&repository, &registry::layers(&repository, "r1")[0]);
+    let text = String::from_utf8_lossy(&layer).into_owned();
+    assert!(text.contains("536870915\nend"), "{text}");
 }
 
 #[test]

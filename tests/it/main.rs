@@ -6,13 +6,17 @@
 #![allow(unreachable_pub)] // One binary: `pub` says what `support` offers.
 
 mod cache;
+mod changes;
+mod contexts;
 mod credentials;
 mod deploy;
+mod drivers;
 mod ecr;
 mod explained;
 mod failures;
 mod ignore;
 mod interrupts;
+mod keys;
 mod limits;
 mod manifest;
 mod options;

@@ -30,26 +30,31 @@ fn sha256(text: &str) -> String {
 #[test]
 fn two_containers_with_one_secret_id_get_each_its_own_value() {
     let nonce = nonce();
-    let step = |name: &str| {
-        format!(
-            "FROM BUSYBOX\nRUN --mount=type=secret,id=token echo {name} {nonce} && sleep 1 && sha256sum < /run/secrets/token\n"
-        )
-    };
-    let workspace = Workspace::with(&[("one", &step("one")), ("two", &step("two"))]);
+    // The very same step: a builder would run it once, with the value of either.
+    let step = format!(
+        "FROM BUSYBOX\nRUN --mount=type=secret,id=token echo {nonce} && sleep 1 && sha256sum < /run/secrets/token\n"
+    );
+    let workspace = Workspace::with(&[("one", &step), ("two", &step), ("too", &step)]);
     workspace.manifest(
         "[containers.one]\nsecrets = [{ id = \"token\", env = \"ONE_TOKEN\" }]\n\
-         [containers.two]\nsecrets = [{ id = \"token\", file = \"secrets/two\" }]\n",
+         [containers.two]\nsecrets = [{ id = \"token\", file = \"secrets/two\" }]\n\
+         [containers.too]\nsecrets = [{ id = \"token\", env = \"ONE_TOKEN\" }]\n",
     );
     workspace.write("secrets/two", "the-second-value");
     workspace.commit();
-    let mut command = workspace.skiff(&["deploy", "-vv", "--jobs", "2", "--events", "events"]);
+    let mut command = workspace.skiff(&["deploy", "-vv", "--jobs", "3", "--events", "events"]);
     command.env("ONE_TOKEN", "the-first-value");
     let ended = ended(command);
-    has(
-        &ended,
-        0,
-        &[&sha256("the-first-value"), &sha256("the-second-value")],
-    );
+    has(&ended, 0, &[]);
+    for (name, value) in [
+        ("one", "the-first-value"),
+        ("two", "the-second-value"),
+        ("too", "the-first-value"),
+    ] {
+        let (name, hash) = (format!(" {name} #"), sha256(value));
+        let printed = |line: &str| line.contains(&name) && line.contains(&hash);
+        assert!(ended.stderr.lines().any(printed), "{}", ended.stderr);
+    }
     let events = std::fs::read_to_string(workspace.root().join("events")).unwrap();
     for text in [&ended.stdout, &ended.stderr, &events] {
         assert!(!text.contains("the-first-value") && !text.contains("the-second-value"));
@@ -258,7 +263,7 @@ fn the_network_may_be_the_builder_s_own() {
     workspace.manifest("");
     workspace.commit();
     has(
-        &workspace.run(&["deploy", "step"]),
+        &workspace.run(&["deploy", "step", "--no-cache"]),
         1,
         &["network.host", "entitlements = [\"network.host\"]"],
     );
@@ -348,6 +353,27 @@ fn an_oci_image_may_have_several_platforms() {
 }
 
 #[test]
+fn an_index_that_is_not_pushed_is_a_parent_too() {
+    let workspace = Workspace::with(&[
+        (
+            "etl",
+            "FROM scratch\nARG TARGETARCH\nCOPY Dockerfile /$TARGETARCH\n",
+        ),
+        ("child", "FROM etl\nCOPY --from=etl . /copy\n"),
+    ]);
+    workspace.manifest(
+        "[defaults]\nprofile = \"oci\"\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\n",
+    );
+    workspace.commit();
+    has(
+        &workspace.deploy(&["--no-push"]),
+        0,
+        &["nothing was pushed"],
+    );
+    assert!(tags(&workspace.repository("child")).is_empty());
+}
+
+#[test]
 fn several_platforms_are_refused_where_no_index_is_run() {
     let workspace = Workspace::with(&[("etl", "FROM scratch\nCOPY Dockerfile /\n")]);
     workspace.manifest("[containers.etl]\nprofile = \"lambda\"\n");
@@ -404,4 +430,63 @@ fn one_time_makes_one_digest() {
     let mut command = workspace.skiff(&["deploy"]);
     command.env("SOURCE_DATE_EPOCH", "yesterday");
     has(&ended(command), 2, &["SOURCE_DATE_EPOCH", "`yesterday`"]);
+}
+
+#[test]
+fn proxies_of_the_docker_config_are_what_buildx_passes() {
+    let dockerfile = format!(
+        "FROM {}/busybox:1\nRUN env | grep -i proxy | sort | sed s/^/proxy-line:/\n",
+        stack::registry()
+    );
+    let workspace = Workspace::with(&[("etl", &dockerfile)]);
+    workspace.manifest("[containers.etl]\nargs = { HTTPS_PROXY = \"of-the-manifest\" }\nno_cache_filter = [\"all\"]\n");
+    workspace.dockerfile("etl", &dockerfile.replace(":1\n", ":1 AS all\n"));
+    workspace.commit();
+    let plugins = std::fs::read_to_string(
+        std::path::Path::new(&stack::variables()["DOCKER_CONFIG"]).join("config.json"),
+    );
+    let mut config: serde_json::Value = serde_json::from_str(&plugins.unwrap()).unwrap();
+    let proxies = serde_json::json!({
+        "httpProxy": "http://user:hunter2@proxy:1", "httpsProxy": "http://proxy:2",
+        "noProxy": "a,b", "ftpProxy": "f", "allProxy": "all",
+    });
+    let engine = stack::variables()["DOCKER_HOST"].as_str();
+    let lines = |text: &str| -> Vec<String> {
+        let lines = text
+            .lines()
+            .filter_map(|line| Some(line.split_once("proxy-line:")?.1.to_owned()));
+        lines.filter(|line| line.contains('=')).collect()
+    };
+    for name in ["default", engine] {
+        config["proxies"][name] = proxies.clone();
+        config["proxies"]["default"]["noProxy"] = "c".into();
+        workspace.write(".git/docker/config.json", config.to_string());
+        let folder = workspace.root().join(".git/docker");
+        let mut command = workspace.skiff(&["build", "--release", &nonce()]);
+        command.env("DOCKER_CONFIG", &folder);
+        let ours = ended(command);
+        has(&ours, 0, &[]);
+        let theirs = Command::new("docker")
+            .args(["buildx", "build", "--progress=plain", "--no-cache"])
+            .args(["--build-arg", "HTTPS_PROXY=of-the-manifest"])
+            .arg(workspace.root().join("containers/etl"))
+            .envs(stack::variables())
+            .env("DOCKER_CONFIG", &folder)
+            .output()
+            .unwrap();
+        let theirs = lines(&String::from_utf8_lossy(&theirs.stderr));
+        assert!(theirs.len() == 8, "{theirs:?}");
+        assert_eq!(lines(&ours.stderr), theirs, "{}", ours.stderr);
+    }
+    // They are no part of the image.
+    let config = config_text(&workspace);
+    assert!(!config.contains("hunter2"), "{config}");
+}
+
+fn config_text(workspace: &Workspace) -> String {
+    let repository = workspace.repository("etl");
+    let name = tags(&repository)
+        .into_iter()
+        .find(|tag| tag.starts_with("nonce"));
+    config(&repository, &name.unwrap()).to_string()
 }

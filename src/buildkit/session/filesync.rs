@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 use self::asked::Asked;
 use self::transfer::Transfer;
 use crate::context::ContextError;
+use crate::context::entry::Entry;
 use crate::context::walk::KnownId;
 
 /// Packets between the readers and the connection: with [`transfer::CHUNK`] what a transfer holds at most.
@@ -34,7 +35,12 @@ pub(crate) struct LocalDir {
     pub root: PathBuf,
     /// What is known of its files without reading them.
     pub known: Arc<KnownId>,
+    /// Whether this entry is what it was when keys were made. What is not is sent, and told of ([`FileSyncService::strayed`]).
+    pub expected: Option<Arc<Expected>>,
 }
+
+/// Whether an entry is one that keys were made from.
+pub(crate) type Expected = dyn Fn(&Entry) -> bool + Send + Sync;
 
 /// What has been sent so far, over all transfers.
 #[derive(Debug, Default)]
@@ -56,6 +62,7 @@ pub(crate) struct FileSyncService {
 struct Ledger {
     progress: Arc<Progress>,
     failure: Mutex<Option<Arc<ContextError>>>,
+    strayed: Mutex<Option<String>>,
 }
 
 impl FileSyncService {
@@ -69,6 +76,7 @@ impl FileSyncService {
             ledger: Arc::new(Ledger {
                 progress,
                 failure: Mutex::new(None),
+                strayed: Mutex::new(None),
             }),
         }
     }
@@ -76,6 +84,11 @@ impl FileSyncService {
     /// The first fault of this side, if there was one. When a build fails, it is the cause.
     pub(crate) fn failure(&self) -> Option<Arc<ContextError>> {
         lock(&self.ledger.failure).clone()
+    }
+
+    /// The first path that was offered and is not what keys were made from, if there was one.
+    pub(crate) fn strayed(&self) -> Option<String> {
+        lock(&self.ledger.strayed).clone()
     }
 }
 

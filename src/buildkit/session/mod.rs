@@ -1,12 +1,13 @@
 //! Sessions: what the builder may ask of its client while it builds. A session is a gRPC server of ours that the builder
 //! reaches through the `Control.Session` call, each of its methods announced by name.
 //!
-//! One session per container carries its credentials, secrets and agents (a builder asks for those by id only); one per context root carries files, so that a context shared by
-//! several containers travels once.
+//! One session per container carries its credentials, secrets and agents (a builder asks for those by id only); one per
+//! context root carries files, so that a context shared by several containers travels once.
 
 pub(crate) mod auth;
 pub(crate) mod filesync;
 mod health;
+pub(crate) mod load;
 pub(crate) mod secrets;
 pub(crate) mod ssh;
 mod tunnel;
@@ -17,6 +18,7 @@ use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::Secrets
 use bollard_buildkit_proto::moby::buildkit::v1::BytesMessage;
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
+use bollard_buildkit_proto::moby::filesync::v1::file_send_server::FileSendServer;
 use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSyncServer;
 use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
 use tokio::sync::mpsc;
@@ -29,6 +31,7 @@ use tonic::{Request, Status};
 
 use self::auth::AuthService;
 use self::filesync::FileSyncService;
+use self::load::Loader;
 use self::secrets::SecretsService;
 use self::ssh::SshService;
 use self::tunnel::Tunnel;
@@ -37,7 +40,15 @@ use super::{CONNECTION_WINDOW, MAX_HEADERS, MAX_MESSAGE, STREAM_WINDOW, new_id};
 /// An open session. Dropping it closes it.
 pub(crate) struct Session {
     pub(crate) id: String,
+    ended: CancellationToken,
     _close: DropGuard,
+}
+
+impl Session {
+    /// Whether the builder can still reach it: it ends with its connection.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.ended.is_cancelled()
+    }
 }
 
 /// What a session offers.
@@ -67,6 +78,14 @@ impl Services {
             methods,
             shared_key: String::new(),
         }
+    }
+
+    /// A place for the image that is built.
+    pub(crate) fn with_loader(mut self, loader: Loader) -> Self {
+        let service = FileSendServer::new(loader).max_decoding_message_size(MAX_MESSAGE);
+        self.routes = self.routes.add_service(service);
+        self.methods.push(Loader::METHOD);
+        self
     }
 
     /// The folders of one context root. `shared_key` names machine and folder, and stays the same from run to run.
@@ -119,7 +138,13 @@ pub(crate) async fn open(channel: Channel, services: Services) -> Result<Session
         .into_inner();
 
     let closed = CancellationToken::new();
-    let tunnel = Tunnel::new(incoming, sender, closed.clone().cancelled_owned());
+    let ended = CancellationToken::new();
+    let tunnel = Tunnel::new(
+        incoming,
+        sender,
+        closed.clone().cancelled_owned(),
+        ended.clone().drop_guard(),
+    );
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -133,6 +158,7 @@ pub(crate) async fn open(channel: Channel, services: Services) -> Result<Session
     });
     Ok(Session {
         id,
+        ended,
         _close: closed.drop_guard(),
     })
 }

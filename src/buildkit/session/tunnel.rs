@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
-use tokio_util::sync::{PollSender, WaitForCancellationFutureOwned};
+use tokio_util::sync::{DropGuard, PollSender, WaitForCancellationFutureOwned};
 use tonic::Streaming;
 use tonic::transport::server::Connected;
 
@@ -21,20 +21,24 @@ pub(super) struct Tunnel {
     unread: Bytes,
     outgoing: PollSender<BytesMessage>,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
+    _ended: DropGuard,
 }
 
 impl Tunnel {
     /// Both directions end, with an error, once `closed` fires: the server that runs on it then drops what it serves.
+    /// `ended` fires when the server has done so, for that reason or because the builder is gone.
     pub(super) fn new(
         incoming: Streaming<BytesMessage>,
         outgoing: mpsc::Sender<BytesMessage>,
         closed: WaitForCancellationFutureOwned,
+        ended: DropGuard,
     ) -> Self {
         Self {
             incoming,
             unread: Bytes::new(),
             outgoing: PollSender::new(outgoing),
             closed: Box::pin(closed),
+            _ended: ended,
         }
     }
 

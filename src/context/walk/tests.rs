@@ -310,6 +310,31 @@ fn known_ids_spare_the_read() {
 }
 
 #[test]
+fn sizes_have_more_than_32_bits() {
+    let root = tree(&["sparse"]);
+    let size = (5 << 30) + 1;
+    let file = fs::File::options()
+        .write(true)
+        .open(root.path().join("sparse"));
+    file.unwrap().set_len(size).unwrap();
+    let known = |_: &Entry, _: &Metadata| Some(BlobId([9; 20]));
+    let mut sizes = Vec::new();
+    let filter = Filter::default();
+    let stop = CancellationToken::new();
+    walk(root.path(), &filter, &known, &stop, |entry| {
+        sizes.push(entry.size);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(sizes, [size]);
+    assert!(
+        file_id::open(&root.path().join("sparse"), size)
+            .unwrap()
+            .is_some()
+    );
+}
+
+#[test]
 fn an_error_of_the_sink_or_a_stop_ends_the_walk() {
     let names: Vec<String> = (0..2000).map(|n| format!("d{}/{n}", n % 7)).collect();
     let root = tree(&names.iter().map(String::as_str).collect::<Vec<_>>());

@@ -14,6 +14,8 @@ use crate::project::shown;
 /// What there is to say of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
+    /// In the place of the builder's own, which names the digest of what it looked in.
+    pub(super) message: String,
     pub(super) notes: Vec<String>,
     pub(super) helps: Vec<String>,
 }
@@ -51,7 +53,10 @@ pub(super) fn explain(
             None => return elsewhere(name, path),
         },
     };
-    let mut found = Found::default();
+    let mut found = Found {
+        message: not_found(path),
+        ..Found::default()
+    };
     let ignore = IgnoreFile::of(root, dockerfile).ok().flatten();
     let excluded = |path: &str| {
         let (line, excluded) = ignore.as_ref()?.decision(path)?;
@@ -98,8 +103,13 @@ pub(super) fn explain(
     found
 }
 
+fn not_found(path: &str) -> String {
+    format!("source `{path}` not found")
+}
+
 fn elsewhere(name: &str, path: &str) -> Found {
     Found {
+        message: not_found(path),
         notes: vec![format!(
             "`{path}` is looked for in `{name}`, a stage or an image, not in the build context"
         )],

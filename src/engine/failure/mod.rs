@@ -16,6 +16,12 @@ use crate::buildkit::session::auth::AuthService;
 use crate::manifest::model::Container;
 use crate::project::shown;
 
+/// The builder is gone.
+pub(super) fn lost(builder: &str) -> Failure {
+    Failure::new(format!("the connection to the builder was lost: {builder}"))
+        .help("see that the builder still runs (its log says why it ended); running the same command again is safe")
+}
+
 /// What failed, and where.
 pub(super) struct Scene<'a> {
     pub(super) container: &'a Container,
@@ -29,20 +35,17 @@ pub(super) struct Scene<'a> {
 
 /// Explains a failed build. It looks at files of the context where one of them is missed.
 pub(super) async fn explain(error: &BuildError, steps: &Steps, scene: &Scene<'_>) -> Failure {
-    if error.connection_lost {
-        let builder = scene.builder;
-        return Failure::new(format!("the connection to the builder was lost: {builder}"))
-            .help("see that the engine still runs (its log says why it ended); running the same command again is safe");
-    }
     let mut failure = described(error, steps, scene);
     let tried = Tried::ask(scene.auth, &failure.message).await;
     let missing = missing_source::path(&failure.message).map(str::to_owned);
     if let Some((path, location)) = missing.zip(failure.location.clone()) {
         let (container, root) = (scene.container.clone(), scene.root.to_owned());
         let look = move || missing_source::explain(&path, &location, &container, &root);
-        let found = tokio::task::spawn_blocking(look).await.unwrap_or_default();
-        failure.notes.extend(found.notes);
-        failure.helps.extend(found.helps);
+        if let Ok(found) = tokio::task::spawn_blocking(look).await {
+            failure.message = found.message;
+            failure.notes.extend(found.notes);
+            failure.helps.extend(found.helps);
+        }
     } else {
         add_remedies(&mut failure, scene, &tried);
     }
@@ -64,6 +67,7 @@ fn described(error: &BuildError, steps: &Steps, scene: &Scene<'_>) -> Failure {
             last_line: excerpt.last_line,
             text: excerpt.text.clone(),
         });
+        failure.message = without_command(&failure.message);
     }
     if let Some(step) = failed {
         failure.step = Some(step.name.to_owned());
@@ -120,6 +124,16 @@ fn innermost(message: &str) -> String {
     format!("{start} … {end}")
 }
 
+/// A command is not repeated where the excerpt shows it: `process "…" did not complete successfully: exit code: 1`.
+fn without_command(message: &str) -> String {
+    const END: &str = "\" did not complete successfully: ";
+    let (start, end) = ("process \"", message.rsplit_once(END));
+    match end.filter(|(command, _)| command.starts_with(start)) {
+        Some((_, why)) => format!("the step did not complete successfully: {why}"),
+        None => message.to_owned(),
+    }
+}
+
 /// Longest message that is shown, in characters.
 const MAX_MESSAGE: usize = 400;
 
@@ -133,6 +147,11 @@ mod tests {
             innermost("failed to solve: rpc error: code = Unknown desc = exit code: 1"),
             "exit code: 1"
         );
+        assert_eq!(
+            without_command("process \"sh -c \"x\"\" did not complete successfully: exit code: 1"),
+            "the step did not complete successfully: exit code: 1"
+        );
+        assert_eq!(without_command("exit code: 1"), "exit code: 1");
         let long = format!("process \"{}\" failed: exit code: 3", "x".repeat(9000));
         assert!(innermost(&long).ends_with("exit code: 3") && innermost(&long).len() < 500);
         assert_eq!(

@@ -174,3 +174,22 @@ fn one_container_may_have_a_repository_without_name() {
         ("team/app", "buildcache-a")
     );
 }
+
+#[test]
+fn different_sources_of_one_secret_set_containers_apart() {
+    let secret = |name: &str, source: &str| {
+        format!("[containers.{name}]\ncontext = \"a\"\nsecrets = [{{ id = \"{source} }}]\n")
+    };
+    let text = [
+        HEAD.to_owned(),
+        secret("one", "token\", env = \"ONE\""),
+        secret("too", "token\", env = \"ONE\""),
+        secret("two", "token\", file = \"two\""),
+        secret("other", "other\", env = \"ONE\""),
+    ];
+    let (_dir, manifest) = good(&["a/Dockerfile"], &text.concat());
+    let apart = |name: &str| manifest.containers[name].options.secrets_apart.clone();
+    assert_eq!(apart("one"), apart("too"));
+    assert!(apart("one").is_some() && apart("two").is_some() && apart("one") != apart("two"));
+    assert_eq!(apart("other"), None);
+}

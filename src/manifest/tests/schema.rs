@@ -67,9 +67,6 @@ timeout = "60m"
     insta::assert_snapshot!(titles(&diagnostics).join("\n"), @r#"
     `cache.mounts = "registry"` is not built yet
     `mirrors` is not built yet
-    `defaults.tag_unchanged` is not built yet
-    `containers.train.extra_inputs` is not built yet
-    `containers.train.max_age` is not built yet
     "#);
 }
 
@@ -382,7 +379,7 @@ fn wrong_values_say_what_would_be_right() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     insta::assert_snapshot!(errors_of(
-        "untrusted = \"pr/{name}\"\n[channels]\nlatest = [\"release/*\"]\n[builder]\ndriver = \"remote\"\nendpoints = [\"tcp://b1:1234\"]\n[cache]\nbackend = \"s3\"\n[defaults]\ntags = [\"{version}\"]"
+        "untrusted = \"pr/{name}\"\n[channels]\nlatest = [\"release/*\"]\n[cache]\nbackend = \"s3\"\n[defaults]\ntags = [\"{version}\"]"
     ), @r#"
     error: `registry.untrusted` is not built yet
      --> containers.toml:5:1
@@ -400,34 +397,18 @@ fn what_is_not_built_is_refused_by_name() {
       |
       = help: write the names of the branches, one by one
 
-    error: `builder.driver = "remote"` is not built yet
-     --> containers.toml:9:10
-      |
-    9 | driver = "remote"
-      |          ^^^^^^^^
-      |
-      = help: use "auto" or "docker"
-
-    error: `builder.endpoints` is not built yet
-      --> containers.toml:10:1
-       |
-    10 | endpoints = ["tcp://b1:1234"]
-       | ^^^^^^^^^
-       |
-       = help: leave it out
-
     error: `cache.backend = "s3"` is not built yet
-      --> containers.toml:12:11
-       |
-    12 | backend = "s3"
-       |           ^^^^
-       |
-       = help: use "registry" or "none"
+     --> containers.toml:9:11
+      |
+    9 | backend = "s3"
+      |           ^^^^
+      |
+      = help: use "registry" or "none"
 
     error: `{version}` in `defaults.tags` is not built yet
-      --> containers.toml:14:9
+      --> containers.toml:11:9
        |
-    14 | tags = ["{version}"]
+    11 | tags = ["{version}"]
        |         ^^^^^^^^^^^
        |
        = help: use {timestamp}, {sha}, {short_sha}, {branch} or {name}

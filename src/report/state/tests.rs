@@ -20,8 +20,11 @@ impl Told {
             skiff: "0.1.0",
             release: "r1".into(),
             builder: "docker engine".into(),
+            driver: "docker",
+            chosen_by: "--builder".into(),
             jobs: 2,
             keep_going: false,
+            compared_with: None,
             containers: containers
                 .iter()
                 .map(|(name, parents)| PlannedContainer {

@@ -1,6 +1,8 @@
 //! What tests stand on: the stack of `dev/`, throw-away monorepos, eyes on the registry, and a gate before it.
 
 pub(crate) mod aws;
+pub(crate) mod bridge;
+pub(crate) mod builder_image;
 pub(crate) mod gate;
 pub(crate) mod guarded;
 pub(crate) mod image;

@@ -69,8 +69,15 @@ pub(crate) fn layers(repository: &str, reference: &str) -> Vec<String> {
         .collect()
 }
 
-/// All tags of a repository, sorted.
+/// The tags of a repository, sorted, without those of keys.
 pub(crate) fn tags(repository: &str) -> Vec<String> {
+    let mut tags = all_tags(repository);
+    tags.retain(|tag| !tag.starts_with("key-"));
+    tags
+}
+
+/// All tags of a repository, sorted.
+pub(crate) fn all_tags(repository: &str) -> Vec<String> {
     let (status, body) = get(stack::registry(), &format!("/v2/{repository}/tags/list"));
     if status != 200 {
         return vec![];

@@ -20,6 +20,7 @@ fn service(root: &Path) -> FileSyncService {
     let dir = LocalDir {
         root: root.to_owned(),
         known: Arc::new(nothing_known),
+        expected: None,
     };
     let dirs = HashMap::from([("context".to_owned(), dir)]);
     FileSyncService::new(dirs, Arc::default())

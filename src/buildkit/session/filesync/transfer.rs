@@ -74,6 +74,14 @@ impl Transfer {
             &*self.dir.known,
             &self.over,
             |entry| {
+                if self
+                    .dir
+                    .expected
+                    .as_ref()
+                    .is_some_and(|expected| !expected(&entry))
+                {
+                    lock(&self.ledger.strayed).get_or_insert_with(|| entry.path.clone());
+                }
                 if !lock(&self.offered).push(&entry) {
                     return Err(ContextError::TooMany(self.dir.root.clone()));
                 }

@@ -1,0 +1,194 @@
+//! The history of a checkout: is a commit part of it, where does it leave a branch; and more of it fetched where a
+//! shallow clone lacks what was asked for.
+
+use std::io::Read as _;
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::commit::Commit;
+use super::git::{Ancestry, Checkout, GitError, said};
+
+/// The longest that one fetch may take.
+const FETCH: Duration = Duration::from_mins(2);
+
+/// How long a fetch that is asked to end may clean up after itself.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Commits that a shallow clone is deepened by at first: a push seldom has more, and many servers take long over a
+/// whole history.
+const STEP: &str = "--deepen=50";
+
+/// Why history that was needed could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    #[error("there is no remote to fetch more history from")]
+    NoRemote,
+    #[error("git fetch did not end within {} seconds", FETCH.as_secs())]
+    TimedOut,
+    #[error(transparent)]
+    Git(#[from] GitError),
+}
+
+/// Whether a commit is part of the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reached {
+    Ancestor,
+    /// It is here, and no ancestor.
+    Elsewhere,
+    /// The whole history is here, and the commit is not.
+    Absent,
+}
+
+impl Checkout {
+    /// A revision as users write it; `None` where git knows none.
+    pub(crate) fn resolve(&self, revision: &str) -> Option<Commit> {
+        let commit = format!("{revision}^{{commit}}");
+        let arguments = ["--verify", "--quiet", "--end-of-options", &commit];
+        Commit::new(&self.line("rev-parse", &arguments)?)
+    }
+
+    /// Whether `commit` is an ancestor of `head`, or `head` itself. Fetches more of a shallow history if it must.
+    pub(crate) fn reach(&self, commit: &Commit, head: &Commit) -> Result<Reached, FetchError> {
+        let look = || match self.ancestry(commit.as_str(), head.as_str()) {
+            Ancestry::Yes => Some(Reached::Ancestor),
+            Ancestry::No => Some(Reached::Elsewhere),
+            Ancestry::Unknown => None,
+        };
+        let reached = self.deepening(head, None, look)?;
+        Ok(reached.unwrap_or_else(|| {
+            if self.resolve(commit.as_str()).is_some() {
+                Reached::Elsewhere
+            } else {
+                Reached::Absent
+            }
+        }))
+    }
+
+    /// The newest commit that `head` and a branch share; `None` where they share none. The remote's branch is meant
+    /// where there is one, and it is fetched where it is neither here as the remote's nor as a local one.
+    pub(crate) fn fork_point(
+        &self,
+        head: &Commit,
+        branch: &str,
+    ) -> Result<Option<Commit>, FetchError> {
+        let find = || {
+            let refs = [
+                format!("refs/remotes/origin/{branch}"),
+                format!("refs/heads/{branch}"),
+            ];
+            let tip = refs.iter().find_map(|name| self.resolve(name))?;
+            Commit::new(&self.line("merge-base", &[head.as_str(), tip.as_str()])?)
+        };
+        self.deepening(head, Some(branch), find)
+    }
+
+    /// Asks; as long as there is no answer and more history to be had, fetches some and asks again.
+    fn deepening<T>(
+        &self,
+        head: &Commit,
+        branch: Option<&str>,
+        ask: impl Fn() -> Option<T>,
+    ) -> Result<Option<T>, FetchError> {
+        if let Some(answer) = ask() {
+            return Ok(Some(answer));
+        }
+        for depth in [STEP, "--unshallow"] {
+            let shallow = self.is_shallow();
+            let branch = branch.filter(|branch| {
+                let tracked = format!("refs/remotes/origin/{branch}");
+                shallow || self.resolve(&tracked).is_none()
+            });
+            if !shallow && branch.is_none() {
+                break;
+            }
+            self.fetch(head, branch, shallow.then_some(depth))?;
+            if let Some(answer) = ask() {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Fetches history of `head`, and of a branch of the remote. Changes no branch, tag or file of the checkout; the
+    /// remote's branch is remembered as every fetch does it.
+    fn fetch(
+        &self,
+        head: &Commit,
+        branch: Option<&str>,
+        depth: Option<&str>,
+    ) -> Result<(), FetchError> {
+        let remotes = self.line("remote", &[]).ok_or(FetchError::NoRemote)?;
+        let mut names = remotes.lines();
+        let first = names.next().unwrap_or_default();
+        let remote = names.find(|name| *name == "origin").unwrap_or(first);
+        let branch = branch.map(|name| format!("+refs/heads/{name}:refs/remotes/origin/{name}"));
+        // By id: which branch of the remote it is on, only the remote knows. It does not know a commit that was made here.
+        let by_id = depth.map(|_| head.as_str().to_owned());
+        let wanted: Vec<String> = branch.iter().cloned().chain(by_id).collect();
+        let fetched = self.fetch_from(remote, depth, &wanted);
+        match fetched {
+            Err(FetchError::Git(GitError::Failed(..))) if depth.is_some() => {
+                let wanted: Vec<String> = branch.into_iter().collect();
+                self.fetch_from(remote, depth, &wanted)
+            }
+            fetched => fetched,
+        }
+    }
+
+    fn fetch_from(
+        &self,
+        remote: &str,
+        depth: Option<&str>,
+        wanted: &[String],
+    ) -> Result<(), FetchError> {
+        let mut command = self.command("fetch");
+        command
+            .args([
+                "--quiet",
+                "--no-tags",
+                "--no-recurse-submodules",
+                "--no-write-fetch-head",
+                "--no-auto-maintenance",
+            ])
+            .args(depth)
+            .arg(remote)
+            .args(wanted)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        wait(command.spawn().map_err(GitError::Start)?)
+    }
+}
+
+/// Waits for a fetch, not for ever.
+fn wait(mut child: Child) -> Result<(), FetchError> {
+    let mut stderr = child.stderr.take();
+    let (ended, end) = mpsc::channel();
+    thread::spawn(move || {
+        let mut text = Vec::new();
+        if let Some(stderr) = &mut stderr {
+            let _ = stderr.read_to_end(&mut text);
+        }
+        let _ = ended.send(text);
+    });
+    let Ok(text) = end.recv_timeout(FETCH) else {
+        // Politely first: git removes its lock files then.
+        if let Some(pid) = i32::try_from(child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = end.recv_timeout(GRACE);
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(FetchError::TimedOut);
+    };
+    let status = child.wait().map_err(GitError::Start)?;
+    match (status.success(), status.code()) {
+        (true, _) => Ok(()),
+        (false, Some(_)) => Err(GitError::Failed("fetch", said(&text)).into()),
+        (false, None) => Err(GitError::Killed("fetch").into()),
+    }
+}

@@ -1,0 +1,410 @@
+//! What git's index knows of files without reading them: the blob ids of those that have not changed since git looked at
+//! them, as `git status` tells (gitformat-index(5); git 2.47 `read-cache.c`, `ie_match_stat`).
+//!
+//! What must stay true: an id is given only where the file on disk has exactly these bytes. In doubt there is none, and
+//! the file is hashed: what another attribute than none may convert on its way into git (`text`, `filter` and so LFS, …),
+//! what is as young as the index itself, what git was told not to look at, an index of a kind not read here.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::git::{Checkout, GitError, run, run_with_magic};
+use crate::context::entry::Entry;
+use crate::context::file_id::BlobId;
+use crate::context::walk::KnownId;
+
+/// Files of a checkout whose content is known, sorted by path.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    root: PathBuf,
+    /// All paths, one behind the other.
+    paths: Vec<u8>,
+    records: Vec<Record>,
+}
+
+/// A file as git saw it last.
+#[derive(Debug)]
+struct Record {
+    start: usize,
+    length: u32,
+    stat: Stat,
+    id: BlobId,
+}
+
+/// The 32 bits that the index keeps of each number.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    ctime: (u32, u32),
+    mtime: (u32, u32),
+    inode: u32,
+    mode: u32,
+    owner: (u32, u32),
+    size: u32,
+}
+
+/// Files that no attribute lets git convert, whatever sets it: in the tree, in `.git/info`, the user's or the system's.
+const UNCONVERTED: &str = ":(attr:!filter !text !eol !ident !working-tree-encoding !crlf)";
+
+impl Index {
+    /// Reads the index of this checkout. An error, or an index that is not read here, is nothing known.
+    pub(crate) fn read(checkout: &Checkout) -> Arc<Self> {
+        let index = Self::try_read(checkout).unwrap_or_else(|error| {
+            tracing::debug!(%error, "git's index is not used");
+            None
+        });
+        Arc::new(index.unwrap_or_default())
+    }
+
+    fn try_read(checkout: &Checkout) -> Result<Option<Self>, GitError> {
+        let root = checkout.root();
+        // Line endings are converted without any attribute then.
+        let converts = run(root, "config", &["--get-regexp", "^core\\.autocrlf$"]);
+        if converts.is_ok_and(|said| !said.trim().ends_with("false")) {
+            return Ok(None);
+        }
+        let file = run(root, "rev-parse", &["--git-path", "index"])?;
+        let file = root.join(file.trim_end_matches('\n'));
+        // The time first: should the index be replaced meanwhile, more files are too young.
+        let Ok(written) = std::fs::symlink_metadata(&file) else {
+            return Ok(None);
+        };
+        let parsed = std::thread::scope(|scope| {
+            let parsing = scope.spawn(|| {
+                let bytes = std::fs::read(&file).ok()?;
+                parse(&bytes, &written)
+            });
+            let unconverted = run_with_magic(root, "ls-files", &["-z", "--", UNCONVERTED]);
+            (parsing.join().ok().flatten(), unconverted)
+        });
+        let (Some(mut index), unconverted) = parsed else {
+            return Ok(None);
+        };
+        root.clone_into(&mut index.root);
+        index.keep(unconverted?.as_bytes());
+        Ok(Some(index))
+    }
+
+    /// Forgets all but these paths, each followed by a zero byte, in the index's order.
+    fn keep(&mut self, paths: &[u8]) {
+        let mut wanted = paths.split(|byte| *byte == 0).peekable();
+        let all = &self.paths;
+        self.records.retain(|record| {
+            let path = &all[record.start..][..record.length as usize];
+            while wanted
+                .next_if(|wanted| !wanted.is_empty() && *wanted < path)
+                .is_some()
+            {}
+            wanted.peek() == Some(&path)
+        });
+    }
+
+    /// What is known of the files below a folder.
+    pub(crate) fn known(self: &Arc<Self>, folder: &Path) -> Arc<KnownId> {
+        let index = Arc::clone(self);
+        let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let Ok(below) = real.strip_prefix(&self.root) else {
+            return Arc::new(crate::context::walk::nothing_known);
+        };
+        let mut prefix = below.as_os_str().as_encoded_bytes().to_vec();
+        if !prefix.is_empty() {
+            prefix.push(b'/');
+        }
+        Arc::new(move |entry: &Entry, metadata: &Metadata| {
+            let path = [&prefix, entry.path.as_bytes()].concat();
+            index.id(&path, metadata)
+        })
+    }
+
+    fn id(&self, path: &[u8], metadata: &Metadata) -> Option<BlobId> {
+        let of = |record: &Record| &self.paths[record.start..][..record.length as usize];
+        let found = self.records.binary_search_by(|record| of(record).cmp(path));
+        let record = &self.records[found.ok()?];
+        (record.stat == stat(metadata)).then_some(record.id)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "git cuts these numbers to 32 bits as well"
+)]
+fn stat(metadata: &Metadata) -> Stat {
+    Stat {
+        ctime: (metadata.ctime() as u32, metadata.ctime_nsec() as u32),
+        mtime: (metadata.mtime() as u32, metadata.mtime_nsec() as u32),
+        inode: metadata.ino() as u32,
+        // The type, and whether it may be executed: all that git keeps.
+        mode: if metadata.mode() & 0o100 == 0 {
+            0o100_644
+        } else {
+            0o100_755
+        },
+        owner: (metadata.uid(), metadata.gid()),
+        size: metadata.len() as u32,
+    }
+}
+
+/// Takes bytes from the front.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        Some(u32::from_be_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    /// Up to the next zero byte, which is taken too.
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let end = self.0.iter().position(|byte| *byte == 0)?;
+        let text = self.take(end)?;
+        self.take(1)?;
+        Some(text)
+    }
+
+    /// The variable-length number of index version 4 (git's `decode_varint`).
+    fn varint(&mut self) -> Option<usize> {
+        let mut byte = self.take(1)?[0];
+        let mut value = usize::from(byte & 127);
+        while byte & 128 != 0 {
+            byte = self.take(1)?[0];
+            value = value.checked_add(1)?.checked_mul(128)? + usize::from(byte & 127);
+        }
+        Some(value)
+    }
+}
+
+/// `None`: not an index of version 2 to 4 with SHA-1 ids, or one that lies in two files.
+fn parse(bytes: &[u8], written: &Metadata) -> Option<Index> {
+    let written = stat(written).mtime;
+    let mut rest = Bytes(bytes.get(..bytes.len().checked_sub(20)?)?);
+    if rest.take(4)? != b"DIRC" {
+        return None;
+    }
+    let version = rest.number()?;
+    if !(2..=4).contains(&version) {
+        return None;
+    }
+    let count = rest.number()?;
+    let mut index = Index::default();
+    let mut path = Vec::new();
+    for _ in 0..count {
+        let before = rest.0.len();
+        let ctime = (rest.number()?, rest.number()?);
+        let mtime = (rest.number()?, rest.number()?);
+        let _device = rest.number()?;
+        let (inode, mode) = (rest.number()?, rest.number()?);
+        let owner = (rest.number()?, rest.number()?);
+        let size = rest.number()?;
+        let id = BlobId(rest.take(20)?.try_into().ok()?);
+        let flags = u16::from_be_bytes(rest.take(2)?.try_into().ok()?);
+        let extended = if version >= 3 && flags & 0x4000 != 0 {
+            u16::from_be_bytes(rest.take(2)?.try_into().ok()?)
+        } else {
+            0
+        };
+        if version == 4 {
+            let shared = path.len().checked_sub(rest.varint()?)?;
+            path.truncate(shared);
+            path.extend_from_slice(rest.text()?);
+        } else {
+            path.clear();
+            path.extend_from_slice(rest.text()?);
+            // Padded with zeros to a multiple of eight, one of which ended the path.
+            let length = before - rest.0.len();
+            rest.take((8 - length % 8) % 8)?;
+        }
+        // Assumed unchanged, in a merge; not in the checkout, only intended to be added.
+        let told = flags & 0x8000 != 0 || flags & 0x3000 != 0 || extended & 0x6000 != 0;
+        let is_file = matches!(mode, 0o100_644 | 0o100_755);
+        // Written at the same time as the index or later: it may have changed unseen ("racy git").
+        let young = mtime >= written;
+        if told || !is_file || young {
+            continue;
+        }
+        index.records.push(Record {
+            start: index.paths.len(),
+            length: u32::try_from(path.len()).ok()?,
+            stat: Stat {
+                ctime,
+                mtime,
+                inode,
+                mode,
+                owner,
+                size,
+            },
+            id,
+        });
+        index.paths.extend_from_slice(&path);
+    }
+    while let Some(name) = rest.take(4) {
+        // A split index: the other half is in another file.
+        if name == b"link" {
+            return None;
+        }
+        let length = rest.number()?;
+        rest.take(usize::try_from(length).ok()?)?;
+    }
+    Some(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    struct Repository(tempfile::TempDir);
+
+    impl Repository {
+        fn new() -> Self {
+            let repository = Self(tempfile::tempdir().unwrap());
+            repository.git(&["init", "-q", "-b", "main"]);
+            repository
+        }
+
+        fn git(&self, arguments: &[&str]) {
+            let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
+            let command = Command::new("git")
+                .current_dir(self.0.path())
+                .args(identity)
+                .args(arguments)
+                .output()
+                .unwrap();
+            assert!(command.status.success(), "{command:?}");
+        }
+
+        /// A file older than what git will write next.
+        fn write(&self, path: &str, text: &str) {
+            let path = self.0.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+            file.set_modified(past).unwrap();
+        }
+
+        /// Which of these files are known below a folder; each one known must be right.
+        fn known(&self, folder: &str, paths: &[&str]) -> Vec<String> {
+            let root = self.0.path().canonicalize().unwrap();
+            let checkout = Checkout::find(&root).unwrap().unwrap();
+            let known = Index::read(&checkout).known(&root.join(folder));
+            let stop = crate::cancel::CancellationToken::new();
+            let mut found = Vec::new();
+            for path in paths {
+                let full = root.join(folder).join(path);
+                let metadata = fs::symlink_metadata(&full).unwrap();
+                let entry = Entry::read(&full, (*path).to_owned(), &metadata).unwrap();
+                if let Some(id) = known(&entry, &metadata) {
+                    let mut buffer = vec![0; 1000];
+                    let read = crate::context::file_id::of_file(
+                        &full,
+                        path,
+                        metadata.len(),
+                        &mut buffer,
+                        &stop,
+                    );
+                    assert_eq!(read.unwrap(), Some(id), "{path}");
+                    found.push((*path).to_owned());
+                }
+            }
+            found
+        }
+    }
+
+    #[test]
+    fn files_that_git_has_seen_are_known_in_every_version_of_the_index() {
+        let repository = Repository::new();
+        let paths = [
+            "a",
+            "a-b/c.py",
+            "a/b.py",
+            "z/long/path/to/a/file",
+            "z/long/path/tp",
+        ];
+        for path in &paths[1..] {
+            repository.write(path, path);
+        }
+        repository.git(&["add", "."]);
+        for version in ["2", "3", "4"] {
+            repository.git(&["update-index", "--index-version", version]);
+            assert_eq!(repository.known("", &paths[1..]), paths[1..], "{version}");
+            assert_eq!(repository.known("z/long", &["path/tp"]), ["path/tp"]);
+        }
+    }
+
+    #[test]
+    fn what_changed_since_or_is_in_doubt_is_not() {
+        let repository = Repository::new();
+        let paths = [
+            "assumed", "kept", "mode", "new", "skipped", "touched", "written",
+        ];
+        for path in paths.iter().filter(|path| **path != "new") {
+            repository.write(path, "1");
+        }
+        repository.git(&["add", "."]);
+        repository.write("new", "1");
+        repository.git(&["update-index", "--assume-unchanged", "assumed"]);
+        repository.git(&["update-index", "--skip-worktree", "skipped"]);
+        repository.write("written", "2");
+        let at = |path: &str| repository.0.path().join(path);
+        fs::File::options()
+            .write(true)
+            .open(at("touched"))
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        let mut mode = fs::metadata(at("mode")).unwrap().permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
+        fs::set_permissions(at("mode"), mode).unwrap();
+        assert_eq!(repository.known("", &paths), ["kept"]);
+        // As young as the index: a change within the same tick would not be seen.
+        fs::write(at("young"), "1").unwrap();
+        let future = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
+        fs::File::options()
+            .write(true)
+            .open(at("young"))
+            .unwrap()
+            .set_modified(future)
+            .unwrap();
+        repository.git(&["add", "young"]);
+        assert!(repository.known("", &["young"]).is_empty());
+    }
+
+    #[test]
+    fn what_git_may_convert_is_not() {
+        let repository = Repository::new();
+        repository.write(
+            ".gitattributes",
+            "*.txt text=auto\n*.bin filter=lfs\n*.dat -diff\n",
+        );
+        let paths = ["a.bin", "a.dat", "a.py", "a.txt"];
+        for path in paths {
+            repository.write(path, "line\r\n");
+        }
+        // Without LFS at hand.
+        repository.git(&["-c", "filter.lfs.clean=cat", "add", "."]);
+        assert_eq!(repository.known("", &paths), ["a.dat", "a.py"]);
+        repository.git(&["config", "core.autocrlf", "input"]);
+        assert!(repository.known("", &paths).is_empty());
+    }
+
+    #[test]
+    fn an_index_in_two_files_or_none_is_nothing_known() {
+        let repository = Repository::new();
+        repository.write("a", "1");
+        assert!(repository.known("", &["a"]).is_empty());
+        repository.git(&["add", "."]);
+        assert_eq!(repository.known("", &["a"]), ["a"]);
+        repository.git(&["update-index", "--split-index"]);
+        assert!(repository.known("", &["a"]).is_empty());
+    }
+}

@@ -1,0 +1,235 @@
+//! Which containers a run is about, and what is known of the sources that they are built from.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+
+use super::request::Selection;
+use crate::changes;
+use crate::changes::base::{self, Base, Known, Told};
+use crate::changes::commit::Commit;
+use crate::changes::diff::{Change, printable};
+use crate::changes::git::{Checkout, GitError};
+use crate::diagnostic::Diagnostic;
+use crate::environment::Environment;
+use crate::manifest::model::ProjectManifest;
+use crate::project::{self, Project};
+use crate::release::channel::Sources;
+use crate::release::ci;
+
+/// What git and the CI say, before it is known which containers are meant.
+pub(super) struct Survey {
+    pub(super) checkout: Option<Checkout>,
+    pub(super) sources: Sources,
+    told: Told,
+    /// What is not committed, of the whole checkout: known once somebody had to ask for all of it.
+    uncommitted: Option<Vec<Change>>,
+}
+
+/// The containers of a run.
+pub(super) struct Selected {
+    /// In the manifest's order, with the reason for each.
+    pub(super) containers: IndexMap<String, String>,
+    /// What the sources were compared with, where that decided.
+    pub(super) base: Option<Base>,
+}
+
+/// As a name it means every container; the manifest gives it to none.
+const ALL: &str = "all";
+
+impl Survey {
+    pub(super) fn new(
+        manifest: &ProjectManifest,
+        environment: &Environment,
+    ) -> Result<Self, Diagnostic> {
+        let mut sources = Sources::default();
+        let checkout = Checkout::find(&manifest.root).map_err(failed)?;
+        if let Some(checkout) = &checkout {
+            sources = Sources {
+                checkout: true,
+                commit: checkout.commit(),
+                branch: checkout.branch(),
+                default_branch: checkout.default_branch(),
+                pull_request: None,
+                uncommitted: vec![],
+            };
+        }
+        let told = ci::complete(&mut sources, environment);
+        Ok(Self {
+            checkout,
+            sources,
+            told,
+            uncommitted: None,
+        })
+    }
+
+    /// The containers that were asked for. `recorded`: the commit of the release on which the channel stands.
+    pub(super) fn select(
+        &mut self,
+        project: &Project,
+        selection: &Selection,
+        recorded: Option<Commit>,
+    ) -> Result<Selected, Vec<Diagnostic>> {
+        let containers = match selection {
+            Selection::All { reason } => every(project, reason),
+            Selection::Named(names) => named(project, names)?,
+            Selection::Changed { since } => {
+                let changed = self.changed(project, since.as_deref(), recorded);
+                return changed.map_err(|error| vec![error]);
+            }
+        };
+        Ok(Selected {
+            containers,
+            base: None,
+        })
+    }
+
+    fn changed(
+        &mut self,
+        project: &Project,
+        since: Option<&str>,
+        recorded: Option<Commit>,
+    ) -> Result<Selected, Diagnostic> {
+        let candidates = |base: Base| Selected {
+            containers: every(project, "a candidate: there is nothing to compare with"),
+            base: Some(base),
+        };
+        let Some(checkout) = &self.checkout else {
+            if since.is_some() {
+                let error = Diagnostic::error("--since needs a git checkout, and there is none");
+                return Err(error.help("name the containers, or use --all"));
+            }
+            return Ok(candidates(Base::everything("this is no git checkout")));
+        };
+        let head = self.sources.commit.as_deref().and_then(Commit::new);
+        let base = match since {
+            Some(revision) => asked(checkout, revision)?,
+            None => base::choose(
+                checkout,
+                &Known {
+                    head: head.clone(),
+                    recorded,
+                    told: self.told.clone(),
+                    branch: self.sources.branch.as_deref(),
+                    default_branch: self.sources.default_branch.as_deref(),
+                },
+            ),
+        };
+        let (Some(commit), Some(named), Some(head)) = (&base.commit, base.named(), head) else {
+            return Ok(candidates(base));
+        };
+        let uncommitted = match checkout.uncommitted_changes() {
+            // Git maps the files it hashes: one that shrinks meanwhile ends it with SIGBUS.
+            Err(GitError::Killed(_)) => {
+                return Ok(candidates(Base::everything(
+                    "files change while git reads them",
+                )));
+            }
+            answer => answer.map_err(failed)?,
+        };
+        let sources = (&project.manifest, &project.graph);
+        let found = changes::detect(checkout, sources, (commit, &head), &uncommitted);
+        self.uncommitted = Some(uncommitted);
+        Ok(match found {
+            Ok(found) => Selected {
+                containers: found
+                    .into_iter()
+                    .map(|(name, cause)| (name, cause.since(&named)))
+                    .collect(),
+                base: Some(base),
+            },
+            Err(error) => candidates(Base::everything(format!(
+                "what changed since {named} cannot be told: {}",
+                error.to_string().replace('\n', "; ")
+            ))),
+        })
+    }
+
+    /// The sources that these containers and their parents are built from.
+    pub(super) fn sources(
+        self,
+        project: &Project,
+        selected: &IndexMap<String, String>,
+    ) -> Result<Sources, Diagnostic> {
+        let mut sources = self.sources;
+        let Some(checkout) = &self.checkout else {
+            return Ok(sources);
+        };
+        let manifest = &project.manifest;
+        let mut paths: Vec<PathBuf> = vec![manifest.path.clone()];
+        for name in project.graph.closure(selected.keys().map(String::as_str)) {
+            if let Some(container) = manifest.containers.get(name) {
+                paths.extend([container.context.clone(), container.dockerfile.clone()]);
+                paths.extend(container.contexts.values().cloned());
+            }
+        }
+        sources.uncommitted = match &self.uncommitted {
+            Some(changes) => among(checkout, changes, &paths),
+            None => checkout.uncommitted(&paths).map_err(failed)?,
+        };
+        Ok(sources)
+    }
+}
+
+/// Those of these changes that concern one of these paths.
+fn among(checkout: &Checkout, changes: &[Change], paths: &[PathBuf]) -> Vec<String> {
+    let concerned = |change: &&Change| {
+        let full = checkout.root().join(&change.path);
+        let inside = |path: &PathBuf| change.repository && path.starts_with(&full);
+        paths
+            .iter()
+            .any(|path| full.starts_with(path) || inside(path))
+    };
+    let files = changes.iter().filter(concerned);
+    files.map(|change| printable(&change.path)).collect()
+}
+
+/// `--since`.
+fn asked(checkout: &Checkout, revision: &str) -> Result<Base, Diagnostic> {
+    let Some(commit) = checkout.resolve(revision) else {
+        let error = Diagnostic::error(format!("--since: there is no commit `{revision}` here"));
+        return Err(if checkout.is_shallow() {
+            error.help(
+                "this is a shallow clone: fetch more of its history, or name a commit that it has",
+            )
+        } else {
+            error.help("name a commit, a branch or a tag of this repository")
+        });
+    };
+    Ok(Base {
+        commit: Some(commit),
+        reason: "--since".to_owned(),
+        passed_over: vec![],
+    })
+}
+
+fn every(project: &Project, reason: &str) -> IndexMap<String, String> {
+    let names = project.manifest.containers.keys();
+    names
+        .map(|name| (name.clone(), reason.to_owned()))
+        .collect()
+}
+
+fn named(project: &Project, names: &[String]) -> Result<IndexMap<String, String>, Vec<Diagnostic>> {
+    let containers = &project.manifest.containers;
+    let unknown = |name: &&String| *name != ALL && !containers.contains_key(name.as_str());
+    let errors: Vec<Diagnostic> = names
+        .iter()
+        .filter(unknown)
+        .map(|name| project::unknown(name, &project.manifest))
+        .collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let all = names.iter().any(|name| name == ALL);
+    let asked = containers.keys().filter(|name| all || names.contains(name));
+    let reason = if all { ALL } else { "named" };
+    Ok(asked
+        .map(|name| (name.clone(), reason.to_owned()))
+        .collect())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn failed(error: GitError) -> Diagnostic {
+    Diagnostic::error(error.to_string()).help(error.help())
+}

@@ -1,0 +1,112 @@
+//! Whether the registry has an image with a key, and what the published one was made from.
+
+use super::check::{Unfit, check};
+use super::images::{self, Unread};
+use crate::key::reason::FileChange;
+use crate::key::{self, Inputs, Key};
+use crate::manifest::model::{Container, ProjectManifest};
+use crate::reference::Repository;
+use crate::registry::Client;
+use crate::registry::image::RawManifest;
+use crate::release::names;
+
+/// What is known of a key.
+#[derive(Debug, Clone)]
+pub(crate) enum Lookup {
+    /// An image that passes the check of a pushed one.
+    Found {
+        manifest: RawManifest,
+        /// Of a rebuild without cache.
+        generation: Option<String>,
+    },
+    Missing,
+    /// An image stands there that must not be used.
+    Distrusted(String),
+    Failed(String),
+}
+
+/// Looks for the image of a key in its repository, and checks it as after a push.
+pub(super) async fn key(
+    key: &Key,
+    container: &Container,
+    repository: &Repository,
+    registry: &Client,
+) -> Lookup {
+    let Some(tag) = key.tag() else {
+        return Lookup::Missing;
+    };
+    let found = super::in_time(async {
+        let Some(raw) = registry.get_manifest(&repository.tag(&tag)).await? else {
+            return Ok(None);
+        };
+        match check(container, repository, &raw.digest, &raw, registry).await {
+            Err(Unfit::Unread(error)) if Unfit::is_unknown_of(&error) => Err(error),
+            checked => Ok(Some((raw, checked))),
+        }
+    });
+    let (manifest, configs) = match found.await {
+        Ok(Some((raw, Ok(configs)))) => (raw, configs),
+        Ok(Some((_, Err(unfit)))) => return Lookup::Distrusted(unfit.to_string()),
+        Ok(None) => return Lookup::Missing,
+        Err(why) => return Lookup::Failed(why),
+    };
+    let all = |name, value: &str| {
+        let labels = configs.iter().map(|config| config.labels.get(name));
+        labels.clone().count() > 0
+            && labels
+                .into_iter()
+                .all(|label| label.is_some_and(|l| l == value))
+    };
+    if !all(key::KEY, key.as_str()) {
+        return Lookup::Distrusted("it says that it has another key".into());
+    }
+    if !all(names::REPOSITORY, &repository.to_string()) {
+        return Lookup::Distrusted("it says that it was built for another repository".into());
+    }
+    let generation = configs
+        .first()
+        .and_then(|config| config.labels.get(key::GENERATION));
+    Lookup::Found {
+        generation: generation.filter(|g| !g.is_empty()).cloned(),
+        manifest,
+    }
+}
+
+/// The published image: the one that the first channel stands on.
+#[derive(Debug, Clone)]
+pub(crate) struct Published {
+    /// `None` where it does not say.
+    pub(crate) inputs: Option<Inputs>,
+    pub(crate) revision: Option<String>,
+    /// Files of the contexts that are not what they were in that revision; filled in by whoever asks git.
+    pub(crate) files: Vec<FileChange>,
+}
+
+/// `None`: nothing is published, or nothing that can be believed.
+pub(super) async fn published(
+    manifest: &ProjectManifest,
+    repository: &Repository,
+    registry: &Client,
+) -> Result<Option<Published>, String> {
+    let Some(channel) = manifest.channels.keys().next() else {
+        return Ok(None);
+    };
+    let found = super::in_time(async {
+        match images::first(&repository.tag(channel), registry).await {
+            Err(Unread::NotAnImage(_)) => Ok(None),
+            found => found,
+        }
+    });
+    let Some(config) = found.await? else {
+        return Ok(None);
+    };
+    let label = |name: &str| config.labels.get(name).cloned();
+    if label(names::REPOSITORY) != Some(repository.to_string()) {
+        return Ok(None);
+    }
+    Ok(Some(Published {
+        inputs: label(key::INPUTS).and_then(|text| Inputs::from_label(&text)),
+        revision: label(names::REVISION),
+        files: vec![],
+    }))
+}

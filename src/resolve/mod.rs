@@ -1,0 +1,506 @@
+//! The questions to registries between a selection and a plan: which base images there are, which keys follow, and
+//! which of those the registry has.
+//!
+//! What must stay true: an answer that is missing, late or odd means that a container is built, and never that it is
+//! skipped.
+//!
+//! A key is made from the files that a Dockerfile is seen to read. Two things can make that wrong, and both are in the
+//! config of a base image: `ONBUILD` triggers, and an environment that overrules an `ARG`. Since the base's digest is an
+//! input, it is enough to look once for each key: before its image is built. So a key that is found needs no such look,
+//! and one that is not found is made again from the whole context where the base says so.
+
+mod check;
+mod images;
+mod lookup;
+mod sources;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+
+pub(crate) use check::{Unfit, check};
+pub(crate) use lookup::{Lookup, Published};
+pub(crate) use sources::Trees;
+
+use self::images::AT_ONCE;
+use crate::buildkit::solve::Attributes;
+use crate::changes::index::Index;
+use crate::diagnostic::Diagnostic;
+use crate::key::{BuildReason, Inputs, Key};
+use crate::plan::{Plan, PlannedContainer, Work};
+use crate::profile;
+use crate::project::{Project, Recipe};
+use crate::reference::{Digest, ImageRef};
+use crate::registry::Client;
+
+/// The longest wait for an answer, retries included: a registry that does not answer costs this much once.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The answer, or why there is none.
+async fn in_time<T, E: std::fmt::Display>(
+    question: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, question).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+/// What is known of a container's image before it is built.
+#[derive(Debug, Default)]
+pub(crate) struct Keyed {
+    /// `None`: it has none, and is built each time.
+    pub(crate) key: Option<Key>,
+    pub(crate) inputs: Inputs,
+    /// What a rebuild without cache is called.
+    pub(crate) generation: Option<String>,
+    /// What its contexts held. `None`: they cannot be read here.
+    pub(crate) trees: Option<Trees>,
+    /// The images that its build is to use, each by its name and by digest.
+    pub(crate) pins: Vec<(ImageRef, Digest)>,
+}
+
+/// How to ask.
+pub(crate) struct Settings {
+    /// Whether an image that is in the registry can be what is wanted. `Some`: the flag by which it cannot.
+    pub(crate) build_anyway: Option<&'static str>,
+    /// Build without cache, under this name.
+    pub(crate) no_cache: Option<String>,
+    /// Find out what is published for those too that are not built.
+    pub(crate) compare_all: bool,
+    pub(crate) index: Arc<Index>,
+    /// What the frontend is told of a container.
+    pub(crate) attributes: fn(&PlannedContainer) -> Attributes,
+    /// Seconds since 1970.
+    pub(crate) now: u64,
+}
+
+/// Finds the keys of a plan's containers, and which of them are to be built. Parents that nobody needs then leave the
+/// plan. Returns what there is to say.
+pub(crate) async fn settle(
+    plan: &mut Plan,
+    project: &Project,
+    registry: &Client,
+    settings: Settings,
+) -> Vec<Diagnostic> {
+    let recipes = || {
+        plan.containers
+            .keys()
+            .filter_map(|name| project.recipes.get(name))
+    };
+    let names = recipes()
+        .flat_map(|recipe| recipe.images.iter().cloned())
+        .collect();
+    let wanted: Vec<_> = plan
+        .containers
+        .values()
+        .map(|planned| sources::Wanted::new(&planned.container, project))
+        .collect();
+    let (digests, trees) = tokio::join!(
+        images::digests(names, registry),
+        sources::read(
+            wanted,
+            Arc::clone(&settings.index),
+            project.manifest.root.clone()
+        ),
+    );
+    let mut cases = BTreeMap::new();
+    for (name, trees) in plan.containers.keys().zip(trees) {
+        let case = Case {
+            trees,
+            whole: false,
+            inspected: false,
+            answer: None,
+        };
+        cases.insert(name.clone(), case);
+    }
+    let mut asking = Asking {
+        plan,
+        project,
+        registry,
+        settings: &settings,
+        digests,
+        cases,
+    };
+    asking.run().await;
+    asking.conclude().await
+}
+
+/// What is known of a container so far.
+struct Case {
+    trees: Result<Trees, String>,
+    /// The target may read more than its Dockerfile says.
+    whole: bool,
+    /// The configs of its base images were looked at.
+    inspected: bool,
+    /// The key that was asked for last.
+    answer: Option<(Key, Lookup)>,
+}
+
+struct Asking<'a> {
+    plan: &'a mut Plan,
+    project: &'a Project,
+    registry: &'a Client,
+    settings: &'a Settings,
+    digests: BTreeMap<String, Result<Digest, String>>,
+    cases: BTreeMap<String, Case>,
+}
+
+type Keys = BTreeMap<String, Result<(Key, Inputs), String>>;
+
+impl Asking<'_> {
+    /// Makes keys and asks for them, until no answer changes a key: a parent's generation changes those of its children,
+    /// a base image's triggers change what is read.
+    async fn run(&mut self) {
+        loop {
+            let keys = self.keys();
+            let asked = self.look_up(&keys).await;
+            let widened = self.inspect().await;
+            if !asked && !widened {
+                return;
+            }
+        }
+    }
+
+    /// The keys, or why there are none, parents first.
+    fn keys(&self) -> Keys {
+        let mut keys = Keys::new();
+        for (name, planned) in &self.plan.containers {
+            let made = self.inputs(name, planned, &keys);
+            keys.insert(name.clone(), made.map(|inputs| (inputs.key(), inputs)));
+        }
+        keys
+    }
+
+    fn inputs(
+        &self,
+        name: &str,
+        planned: &PlannedContainer,
+        keys: &Keys,
+    ) -> Result<Inputs, String> {
+        let container = &planned.container;
+        let recipe = self.project.recipes.get(name);
+        let recipe = recipe.ok_or("its Dockerfile cannot be read")?;
+        if let Some(why) = &recipe.unclear {
+            return Err(why.clone());
+        }
+        if let Some(source) = &recipe.sources.unpinned {
+            return Err(format!(
+                "`ADD {source}` may fetch something else each time; add --checksum"
+            ));
+        }
+        let mut inputs = Inputs::default();
+        inputs.attributes(&(self.settings.attributes)(planned));
+        for (name, value) in profile::exporter_attrs(container.profile) {
+            inputs.set(format!("exporter:{name}"), value);
+        }
+        let case = self.cases.get(name).ok_or("it is not in this run")?;
+        case.trees.as_ref().map_err(Clone::clone)?.set(&mut inputs);
+        for image in &recipe.images {
+            match self.digests.get(image) {
+                Some(Ok(digest)) => inputs.set(format!("image:{image}"), digest.to_string()),
+                Some(Err(why)) => {
+                    return Err(format!("its base image `{image}` is not known: {why}"));
+                }
+                None => return Err(format!("its base image `{image}` is not known")),
+            }
+        }
+        for parent in &planned.parents {
+            let Some(Ok((key, _))) = keys.get(parent) else {
+                return Err(format!("it is built from {parent}, which has no key"));
+            };
+            let value = match self.generation(parent) {
+                Some(generation) => format!("{key} {generation}"),
+                None => key.to_string(),
+            };
+            inputs.set(format!("parent:{parent}"), value);
+        }
+        if let Some(max_age) = container.max_age {
+            inputs.set("age", age(name, max_age, self.settings.now).to_string());
+        }
+        Ok(inputs)
+    }
+
+    /// What the last rebuild without cache was called, this run's own if it is one.
+    fn generation(&self, name: &str) -> Option<String> {
+        if let Some(generation) = &self.settings.no_cache {
+            return Some(generation.clone());
+        }
+        match &self.cases.get(name)?.answer {
+            Some((_, Lookup::Found { generation, .. })) => generation.clone(),
+            _ => None,
+        }
+    }
+
+    /// Asks for those that were not asked for yet. `false`: there are none.
+    async fn look_up(&mut self, keys: &Keys) -> bool {
+        if self.settings.no_cache.is_some() || self.settings.build_anyway.is_some() {
+            return false;
+        }
+        let registry = self.registry;
+        let open = self.plan.containers.iter().filter_map(|(name, planned)| {
+            let (key, _) = keys.get(name)?.as_ref().ok()?;
+            let known = self.cases.get(name)?.answer.as_ref();
+            known
+                .is_none_or(|(asked, _)| asked != key)
+                .then(|| (name.clone(), key.clone(), planned))
+        });
+        let open: Vec<_> = open.collect();
+        // A registry that does not answer is not waited for again and again.
+        let silent = std::sync::Mutex::new(None::<String>);
+        let answers = stream::iter(open).map(|(name, key, planned)| {
+            let silent = &silent;
+            async move {
+                let before = silent.lock().ok().and_then(|why| why.clone());
+                if let Some(why) = before {
+                    return (name, key, Lookup::Failed(why));
+                }
+                let container = &planned.container;
+                let found = lookup::key(&key, container, &container.repository, registry).await;
+                if let (Lookup::Failed(why), Ok(mut silent)) = (&found, silent.lock()) {
+                    silent.get_or_insert_with(|| why.clone());
+                }
+                (name, key, found)
+            }
+        });
+        let answers: Vec<_> = answers.buffer_unordered(AT_ONCE).collect().await;
+        let asked = !answers.is_empty();
+        for (name, key, found) in answers {
+            if let Some(case) = self.cases.get_mut(&name) {
+                case.answer = Some((key, found));
+            }
+        }
+        asked
+    }
+
+    /// Looks into the base images of what is to be built. `true`: one of them makes its target read more.
+    async fn inspect(&mut self) -> bool {
+        let open = self.plan.containers.iter().filter(|(name, _)| {
+            self.cases.get(*name).is_some_and(|case| {
+                let found = matches!(case.answer, Some((_, Lookup::Found { .. })));
+                !case.inspected && !found && case.trees.as_ref().is_ok_and(Trees::is_part)
+            })
+        });
+        let open: Vec<_> = open
+            .filter_map(|(name, planned)| {
+                Some((name.clone(), planned, self.project.recipes.get(name)?))
+            })
+            .collect();
+        let (project, digests, registry) = (self.project, &self.digests, self.registry);
+        let looks = stream::iter(open).map(|(name, planned, recipe)| async move {
+            let more = reads_more(recipe, planned, project, digests, registry).await;
+            (name, more)
+        });
+        let looks: Vec<_> = looks.buffer_unordered(AT_ONCE).collect().await;
+        let mut again = Vec::new();
+        for (name, more) in looks {
+            let Some(case) = self.cases.get_mut(&name) else {
+                continue;
+            };
+            case.inspected = true;
+            if more {
+                case.whole = true;
+                again.push(name);
+            }
+        }
+        let wanted: Vec<_> = again
+            .iter()
+            .filter_map(|name| self.project.manifest.containers.get(name))
+            .map(|container| sources::Wanted::new(container, self.project).whole())
+            .collect();
+        let root = self.project.manifest.root.clone();
+        let trees = sources::read(wanted, Arc::clone(&self.settings.index), root).await;
+        for (name, trees) in again.iter().zip(trees) {
+            if let Some(case) = self.cases.get_mut(name) {
+                case.trees = trees;
+            }
+        }
+        !again.is_empty()
+    }
+
+    /// Writes into the plan what was found.
+    async fn conclude(mut self) -> Vec<Diagnostic> {
+        let keys = self.keys();
+        let mut warnings = Vec::new();
+        for (name, made) in keys {
+            let Some(case) = self.cases.remove(&name) else {
+                continue;
+            };
+            let mut work = Work::Build(self.reason(&made, &case));
+            let Some(planned) = self.plan.containers.get_mut(&name) else {
+                continue;
+            };
+            if let Some((_, Lookup::Found { manifest, .. })) = &case.answer {
+                work = Work::Keep(manifest.clone());
+            }
+            if let Work::Build(reason) = &work {
+                warnings.extend(warning(&name, reason));
+            }
+            let (key, inputs) = made.map_or((None, Inputs::default()), |(key, inputs)| {
+                (Some(key), inputs)
+            });
+            let recipe = self.project.recipes.get(&name);
+            let pins = recipe.map(|recipe| pins(recipe, &self.digests));
+            planned.work = work;
+            planned.keyed = Arc::new(Keyed {
+                key,
+                inputs,
+                generation: self.settings.no_cache.clone(),
+                trees: case.trees.ok(),
+                pins: pins.unwrap_or_default(),
+            });
+        }
+        self.compare().await;
+        self.plan.drop_unneeded();
+        warnings
+    }
+
+    fn reason(&self, made: &Result<(Key, Inputs), String>, case: &Case) -> BuildReason {
+        if let Some(flag) = self.settings.build_anyway {
+            return BuildReason::Asked { flag };
+        }
+        if self.settings.no_cache.is_some() {
+            return BuildReason::Asked { flag: "--no-cache" };
+        }
+        match (made, &case.answer) {
+            (Err(why), _) => BuildReason::NoKey { why: why.clone() },
+            (_, Some((_, Lookup::Failed(why)))) => BuildReason::LookupFailed { why: why.clone() },
+            (_, Some((_, Lookup::Distrusted(why)))) => BuildReason::Distrusted { why: why.clone() },
+            _ => BuildReason::NoImage,
+        }
+    }
+
+    /// Finds out for those without an image what differs from the published one.
+    async fn compare(&mut self) {
+        let open: Vec<_> = self
+            .plan
+            .containers
+            .iter()
+            .filter(|(_, planned)| {
+                self.settings.compare_all || planned.work == Work::Build(BuildReason::NoImage)
+            })
+            .map(|(name, planned)| (name.clone(), planned.container.repository.clone()))
+            .collect();
+        let (manifest, registry) = (&self.project.manifest, self.registry);
+        let asked = stream::iter(open).map(|(name, repository)| async move {
+            let published = lookup::published(manifest, &repository, registry).await;
+            (name, published)
+        });
+        let answers: Vec<_> = asked.buffer_unordered(AT_ONCE).collect().await;
+        for (name, published) in answers {
+            let Some(planned) = self.plan.containers.get_mut(&name) else {
+                continue;
+            };
+            // Only the reason that is shown depends on this.
+            let published = published.ok().flatten();
+            if planned.work != Work::Build(BuildReason::NoImage) {
+                planned.published = published;
+                continue;
+            }
+            let reason = match published.as_ref().and_then(|p| p.inputs.as_ref()) {
+                None => BuildReason::FirstBuild,
+                Some(old) if *old == planned.keyed.inputs => BuildReason::NoImage,
+                Some(old) => BuildReason::Changed {
+                    inputs: planned.keyed.inputs.changes_from(old),
+                    files: vec![],
+                },
+            };
+            planned.work = Work::Build(reason);
+            planned.published = published;
+        }
+    }
+}
+
+/// Whether a target may read more of its context than its Dockerfile shows. In doubt it does.
+async fn reads_more(
+    recipe: &Recipe,
+    planned: &PlannedContainer,
+    project: &Project,
+    digests: &BTreeMap<String, Result<Digest, String>>,
+    registry: &Client,
+) -> bool {
+    let overruled =
+        |environment: &BTreeSet<String>| !environment.is_disjoint(&recipe.sources.variables);
+    for parent in &planned.images {
+        let known = project.recipes.get(parent);
+        // What is in a container's environment is known once it is built, so an `ARG` may be overruled.
+        if known.is_none_or(|parent| parent.triggers) || !recipe.sources.variables.is_empty() {
+            return true;
+        }
+    }
+    for base in &recipe.bases {
+        let Some(Ok(digest)) = digests.get(base) else {
+            return true;
+        };
+        for platform in &planned.container.platforms {
+            let config = in_time(images::base_config(base, digest, platform, registry)).await;
+            let Ok(Some(config)) = config else {
+                return true;
+            };
+            if config.triggers || overruled(&config.environment) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// The period of `max_age` that it is now. Periods begin at a time of the container's own, so that not all are built
+/// again in the same hour.
+fn age(name: &str, max_age: Duration, now: u64) -> u64 {
+    let period = max_age.as_secs().max(1);
+    let offset = name.bytes().fold(0_u64, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u64::from(byte))
+    });
+    now.wrapping_add(offset % period) / period
+}
+
+/// What a build is to use instead of tags.
+fn pins(
+    recipe: &Recipe,
+    digests: &BTreeMap<String, Result<Digest, String>>,
+) -> Vec<(ImageRef, Digest)> {
+    let pinned = recipe.images.iter().filter_map(|name| {
+        let image: ImageRef = name.parse().ok()?;
+        let digest = digests.get(name)?.as_ref().ok()?;
+        image.digest.is_none().then(|| (image, digest.clone()))
+    });
+    pinned.collect()
+}
+
+/// What users should know of a container that is built though nothing may have changed.
+fn warning(name: &str, reason: &BuildReason) -> Option<Diagnostic> {
+    match reason {
+        BuildReason::NoKey { .. }
+        | BuildReason::LookupFailed { .. }
+        | BuildReason::Distrusted { .. } => {
+            Some(Diagnostic::warning(format!("`{name}` is built: {reason}")))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_lasts_as_long_as_it_may() {
+        let week = Duration::from_hours(7 * 24);
+        let now = 1_790_000_000;
+        let turns: Vec<u64> = (now..now + 3 * 7 * 86_400)
+            .step_by(3600)
+            .map(|now| age("train", week, now))
+            .collect();
+        let distinct: BTreeSet<_> = turns.iter().collect();
+        assert!((3..=4).contains(&distinct.len()));
+        assert!(turns.is_sorted());
+        assert_ne!(
+            age("a", Duration::from_secs(1), 5),
+            age("a", Duration::from_secs(1), 6)
+        );
+    }
+}

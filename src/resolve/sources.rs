@@ -1,0 +1,180 @@
+//! Reads the contexts of many containers at once, from the disk and git's index.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crate::cancel::CancellationToken;
+use crate::changes::index::Index;
+use crate::context::filter::Filter;
+use crate::context::ignore::IgnoreFile;
+use crate::context::{ContextError, file_id::BlobId};
+use crate::dockerfile::Reads;
+use crate::key::Inputs;
+use crate::key::tree::Tree;
+use crate::manifest::model::Container;
+use crate::project::Project;
+
+/// What to read for a container.
+pub(super) struct Wanted {
+    context: PathBuf,
+    dockerfile: PathBuf,
+    dockerfile_id: Option<BlobId>,
+    reads: Reads,
+    named: BTreeMap<String, PathBuf>,
+    extra: Vec<String>,
+}
+
+impl Wanted {
+    pub(super) fn new(container: &Container, project: &Project) -> Self {
+        let recipe = project.recipes.get(&container.name);
+        Self {
+            context: container.context.clone(),
+            dockerfile: container.dockerfile.clone(),
+            dockerfile_id: recipe.map(|recipe| recipe.dockerfile),
+            reads: recipe.map_or(Reads::Whole, |recipe| recipe.sources.context.clone()),
+            named: container.contexts.clone(),
+            extra: container.extra_inputs.clone(),
+        }
+    }
+
+    /// The same with all of the context.
+    pub(super) fn whole(self) -> Self {
+        Self {
+            reads: Reads::Whole,
+            ..self
+        }
+    }
+}
+
+/// What the contexts of a container held.
+#[derive(Debug, Default)]
+pub(crate) struct Trees {
+    /// By local folder: the build context, and the named ones.
+    pub(crate) contexts: BTreeMap<PathBuf, Tree>,
+    /// What the key was made from.
+    pub(crate) dockerfile: Option<BlobId>,
+    context: Option<String>,
+    named: BTreeMap<String, String>,
+    extra: Option<String>,
+    /// Not all of the context was read.
+    part: bool,
+}
+
+impl Trees {
+    pub(super) fn is_part(&self) -> bool {
+        self.part
+    }
+
+    /// Adds what was read to the inputs of a key.
+    pub(super) fn set(&self, inputs: &mut Inputs) {
+        if let Some(id) = self.dockerfile {
+            inputs.set("dockerfile", id.to_string());
+        }
+        if let Some(hash) = &self.context {
+            inputs.set("context", hash);
+        }
+        for (name, hash) in &self.named {
+            inputs.set(format!("context:{name}"), hash);
+        }
+        if let Some(hash) = &self.extra {
+            inputs.set("extra_inputs", hash);
+        }
+    }
+}
+
+/// Reads the contexts, on as many threads as there are processors; the answers are in the order of the questions.
+pub(super) async fn read(
+    wanted: Vec<Wanted>,
+    index: Arc<Index>,
+    root: PathBuf,
+) -> Vec<Result<Trees, String>> {
+    let count = wanted.len();
+    let stop = CancellationToken::new();
+    // When nobody waits for the answers any more, nothing is read any more.
+    let _stop = stop.clone().drop_guard();
+    let read = tokio::task::spawn_blocking(move || read_all(&wanted, &index, &root, &stop));
+    match read.await {
+        Ok(trees) => trees,
+        Err(error) => (0..count)
+            .map(|_| Err(format!("internal error ({error})")))
+            .collect(),
+    }
+}
+
+fn read_all(
+    wanted: &[Wanted],
+    index: &Arc<Index>,
+    root: &Path,
+    stop: &CancellationToken,
+) -> Vec<Result<Trees, String>> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(BTreeMap::new());
+    let threads = thread::available_parallelism().map_or(2, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads.min(wanted.len()) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Relaxed);
+                    let Some(wanted) = wanted.get(at) else {
+                        return;
+                    };
+                    let trees = read_one(wanted, index, root, stop).map_err(|e| e.to_string());
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    done.insert(at, trees);
+                }
+            });
+        }
+    });
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.into_values().collect()
+}
+
+fn read_one(
+    wanted: &Wanted,
+    index: &Arc<Index>,
+    root: &Path,
+    stop: &CancellationToken,
+) -> Result<Trees, ContextError> {
+    let kept = |folder: &Path, dockerfile: Option<&Path>| {
+        let file = IgnoreFile::of(folder, dockerfile)?;
+        Ok::<_, ContextError>(file.as_ref().map(IgnoreFile::filter).unwrap_or_default())
+    };
+    let tree =
+        |folder: &Path, filter: &Filter| Tree::of(folder, filter, &*index.known(folder), stop);
+    let mut trees = Trees {
+        dockerfile: wanted.dockerfile_id,
+        part: wanted.reads != Reads::Whole,
+        ..Trees::default()
+    };
+    let follow = match &wanted.reads {
+        Reads::Whole => Some(vec![]),
+        Reads::Paths(paths) if paths.is_empty() => None,
+        Reads::Paths(paths) => Some(paths.iter().cloned().collect()),
+    };
+    if let Some(follow) = follow {
+        let filter = Filter {
+            follow,
+            ..kept(&wanted.context, Some(&wanted.dockerfile))?
+        };
+        let tree = tree(&wanted.context, &filter)?;
+        trees.context = Some(tree.hash.clone());
+        trees.contexts.insert(wanted.context.clone(), tree);
+    }
+    for (name, folder) in &wanted.named {
+        let tree = tree(folder, &kept(folder, None)?)?;
+        trees.named.insert(name.clone(), tree.hash.clone());
+        trees.contexts.entry(folder.clone()).or_insert(tree);
+    }
+    if !wanted.extra.is_empty() {
+        let filter = Filter {
+            include: wanted.extra.clone(),
+            exclude: vec!["**/.git".into()],
+            ..Filter::default()
+        };
+        trees.extra = Some(tree(root, &filter)?.hash);
+    }
+    Ok(trees)
+}

@@ -1,0 +1,318 @@
+//! driver × (build, cache, push, load, cancel, a builder that goes away).
+
+use std::process::{Child, Command, Stdio};
+
+use super::{fresh, good, refused, run, says};
+use crate::interrupts::{finished, running, signal, signalled, until};
+use crate::support::bridge::Bridge;
+use crate::support::builder_image::BuilderImage;
+use crate::support::registry::tags;
+use crate::support::stack;
+use crate::support::workspace::{Ended, Workspace, ended};
+
+/// skiff with this driver, and what breaks its builder while it builds.
+struct Driven {
+    name: &'static str,
+    manifest: String,
+    variables: Vec<(&'static str, String)>,
+    bridge: Option<Bridge>,
+    /// Its containers go with it.
+    _image: Option<BuilderImage>,
+}
+
+impl Driven {
+    /// `prefix`: of a workspace, for the builder's image.
+    fn all(prefix: &str) -> Vec<Self> {
+        let docker = Self {
+            name: "docker",
+            manifest: "[builder]\ndriver = \"docker\"\n".into(),
+            variables: vec![],
+            bridge: None,
+            _image: None,
+        };
+        let bridge = Bridge::tcp();
+        let remote = Self {
+            name: "remote",
+            manifest: format!(
+                "[builder]\ndriver = \"remote\"\nendpoints = [\"{}\"]\n",
+                bridge.address()
+            ),
+            variables: vec![],
+            bridge: Some(bridge),
+            _image: None,
+        };
+        vec![docker, remote, Self::container(prefix)]
+    }
+
+    fn container(prefix: &str) -> Self {
+        let bridge = Bridge::tcp();
+        let image = BuilderImage::push(prefix, &bridge);
+        Self {
+            name: "docker-container",
+            manifest: image.manifest("docker-container"),
+            variables: image.variables().into(),
+            bridge: Some(bridge),
+            _image: Some(image),
+        }
+    }
+
+    fn skiff(&self, workspace: &Workspace, arguments: &[&str]) -> Command {
+        let mut command = workspace.skiff(arguments);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn run(&self, workspace: &Workspace, arguments: &[&str]) -> Ended {
+        ended(self.skiff(workspace, arguments))
+    }
+
+    fn start(&self, workspace: &Workspace, arguments: &[&str]) -> Child {
+        let mut command = self.skiff(workspace, arguments);
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn workspace(&self, containers: &[(&str, &str)]) -> Workspace {
+        let workspace = Workspace::with(containers);
+        workspace.manifest(&self.manifest);
+        workspace.commit();
+        workspace
+    }
+}
+
+/// A step that runs until it is stopped, and its process as pgrep finds it.
+fn endless(number: u32) -> (String, String) {
+    // An argument that no other process on the machine has.
+    let mark = format!("sleep 4{number}{:05}", std::process::id());
+    let dockerfile = format!("FROM BUSYBOX\nRUN echo {} && {mark}\n", fastrand::u64(..));
+    (dockerfile, format!("^{mark}$"))
+}
+
+fn count(mark: &str) -> usize {
+    let found = Command::new("pgrep").args(["-fc", mark]).output().unwrap();
+    String::from_utf8_lossy(&found.stdout)
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+/// Nothing of it is left.
+fn gone(mark: &str) {
+    until("the step is gone", || !running(mark));
+}
+
+#[test]
+fn every_driver_builds_pushes_caches_and_cancels() {
+    let prefix = Workspace::new().prefix.clone();
+    for (number, driven) in (0..).zip(Driven::all(&prefix)) {
+        let workspace =
+            driven.workspace(&[("base", &fresh()), ("etl", "FROM base\nRUN cat /once\n")]);
+        let name = driven.name;
+        for release in ["r1", "r2"] {
+            let ended = driven.run(&workspace, &["deploy", "--release", release]);
+            good(
+                &ended,
+                &[&format!("(driver {name}: builder."), "latest moved"],
+            );
+            assert!(
+                !ended.stderr.contains("warning"),
+                "{name}: {}",
+                ended.stderr
+            );
+        }
+        assert_eq!(
+            tags(&workspace.repository("etl")),
+            ["buildcache", "latest", "r1", "r2"],
+            "{name}"
+        );
+        // The release that follows takes the cache that the first one has exported.
+        let events = driven
+            .run(&workspace, &["build", "etl", "--progress", "json"])
+            .stdout;
+        assert!(
+            events.contains("importing cache manifest"),
+            "{name}: {events}"
+        );
+
+        let ended = driven.run(
+            &workspace,
+            &["build", "etl", "--load", "--release", "loaded"],
+        );
+        good(&ended, &[]);
+        let loaded = format!(
+            "{}/{}:loaded",
+            stack::registry(),
+            workspace.repository("etl")
+        );
+        stack::docker(&["image", "inspect", &loaded]);
+        stack::docker(&["image", "rm", &loaded]);
+
+        let (dockerfile, mark) = endless(number);
+        workspace.dockerfile("etl", &dockerfile);
+        workspace.commit();
+        let skiff = driven.start(&workspace, &["deploy", "--release", "r3"]);
+        until("the step runs", || running(&mark));
+        let ended = signalled(skiff, "INT");
+        assert_eq!(ended.code, 130, "{name}: {ended:?}");
+        says(&ended, &["no channel moved"]);
+        gone(&mark);
+        if let Some(bridge) = &driven.bridge {
+            until("nobody is connected", || !bridge.is_used());
+        }
+    }
+}
+
+#[test]
+fn a_second_signal_ends_skiff_and_nothing_stays_on_the_builder() {
+    let workspace = Workspace::new();
+    for (number, driven) in (30..).zip(Driven::all(&workspace.prefix)) {
+        let (dockerfile, mark) = endless(number);
+        let workspace = driven.workspace(&[("etl", &dockerfile)]);
+        let skiff = driven.start(&workspace, &["deploy"]);
+        until("the step runs", || running(&mark));
+        signal(&skiff, "INT");
+        signal(&skiff, "TERM");
+        let ended = finished(skiff);
+        assert_eq!(ended.code, 130, "{}: {ended:?}", driven.name);
+        gone(&mark);
+        if let Some(bridge) = &driven.bridge {
+            until("nobody is connected", || !bridge.is_used());
+        }
+    }
+}
+
+#[test]
+fn what_only_the_engine_can_do_is_refused_before_building() {
+    let bridge = Bridge::tcp();
+    let workspace = Workspace::with(&[("base", &fresh()), ("etl", "FROM base\n")]);
+    let deploy = |more: &[&str]| {
+        let arguments = [&["deploy", "--builder", bridge.address()], more].concat();
+        run(&workspace, &arguments, &[])
+    };
+    let mut command = workspace.skiff(&["build", "--builder", bridge.address(), "--load"]);
+    command.env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    refused(&ended(command), &["no docker engine answers"]);
+    refused(
+        &deploy(&["--no-push"]),
+        &["cannot build from `base`", "--builder docker"],
+    );
+    good(
+        &deploy(&["--no-push", "base"]),
+        &["(driver remote: --builder)"],
+    );
+    assert!(tags(&workspace.repository("base")).is_empty());
+}
+
+#[test]
+fn a_connection_that_breaks_is_made_again_once() {
+    let workspace = Workspace::new();
+    for (number, driven) in (10..).zip(Driven::all(&workspace.prefix).into_iter().skip(1)) {
+        let (dockerfile, mark) = endless(number);
+        let workspace = driven.workspace(&[("etl", &dockerfile)]);
+        let bridge = driven.bridge.as_ref().unwrap();
+        let skiff = driven.start(&workspace, &["deploy", "--release", "r1"]);
+        until("the step runs", || running(&mark));
+        bridge.break_connections();
+        gone(&mark);
+        until("the step runs again", || running(&mark));
+        bridge.break_connections();
+        let ended = finished(skiff);
+        assert_eq!(ended.code, 1, "{}: {ended:?}", driven.name);
+        says(
+            &ended,
+            &[
+                "building again on",
+                "the connection to the builder was lost",
+                "is safe",
+            ],
+        );
+        gone(&mark);
+        assert!(tags(&workspace.repository("etl")).is_empty());
+    }
+}
+
+#[test]
+fn a_builder_that_dies_ends_in_a_clear_error_and_one_that_comes_back_goes_on() {
+    let bridge = Bridge::tcp();
+    let address = bridge.address().to_owned();
+    let (dockerfile, mark) = endless(20);
+    let workspace = Workspace::with(&[("etl", &dockerfile)]);
+    let start = || workspace.start(&["deploy", "--builder", &address]);
+    let skiff = start();
+    until("the step runs", || running(&mark));
+    drop(bridge);
+    let ended = finished(skiff);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    says(
+        &ended,
+        &["the connection to the builder was lost", &address],
+    );
+    gone(&mark);
+
+    let bridge = Bridge::again(&address);
+    let skiff = start();
+    until("the step runs", || running(&mark));
+    drop(bridge);
+    gone(&mark);
+    // What it is to build the second time ends by itself.
+    workspace.dockerfile("etl", &fresh());
+    let _bridge = Bridge::again(&address);
+    let ended = finished(skiff);
+    good(&ended, &["building again on"]);
+}
+
+#[test]
+fn a_dead_endpoint_of_a_pool_is_passed_over_and_one_that_dies_hands_its_work_on() {
+    let (first, second) = (Bridge::tcp(), Bridge::tcp());
+    let dead = "tcp://127.0.0.1:1";
+    let endpoints =
+        [dead, first.address(), second.address()].map(|address| format!("\"{address}\""));
+    let manifest = format!("[builder]\nendpoints = [{}]\n", endpoints.join(", "));
+    let names: Vec<String> = (0..6).map(|n| format!("c{n}")).collect();
+    let (text, child) = (fresh(), "FROM c0\nRUN cat /once\n");
+    let containers: Vec<(&str, &str)> = names
+        .iter()
+        .map(|name| (name.as_str(), text.as_str()))
+        .collect();
+    let workspace = Workspace::with(&[&containers[..], &[("child", child)]].concat());
+    workspace.manifest(&manifest);
+    workspace.commit();
+    let ended = workspace.run(&["deploy", "--release", "r1"]);
+    good(
+        &ended,
+        &[
+            "warning: no BuildKit answers at tcp://127.0.0.1:1",
+            "(driver remote: builder.endpoints)",
+        ],
+    );
+    assert_eq!(
+        tags(&workspace.repository("child")),
+        ["buildcache", "latest", "r1"]
+    );
+
+    // All of them wait; then the first builder goes.
+    let mark = format!("^sleep 430{:05}$", std::process::id());
+    let wait = format!(
+        "FROM BUSYBOX\nRUN echo {} && {}\n",
+        fastrand::u64(..),
+        mark.trim_matches(['^', '$'])
+    );
+    for name in &names {
+        workspace.dockerfile(name, &wait.replace("echo", &format!("echo {name}")));
+    }
+    workspace.commit();
+    let skiff = workspace.start(&["deploy", "--release", "r2", "--jobs", "6"]);
+    until("all steps run", || count(&mark) == 6);
+    for name in &names {
+        workspace.dockerfile(name, &text);
+    }
+    drop(first);
+    until("its steps are gone", || count(&mark) < 6);
+    second.break_connections();
+    let ended = finished(skiff);
+    good(&ended, &["building again on", "latest moved"]);
+    gone(&mark);
+}
