@@ -7,13 +7,14 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::cache::candidates::{BuildCache, is_cache_tag};
+use crate::cache::mounts;
 use crate::changes::base::Base;
 use crate::diagnostic::Diagnostic;
 use crate::key::BuildReason;
-use crate::manifest::model::{Container, ContainerName};
+use crate::manifest::model::{Container, ContainerName, Mirror};
 use crate::manifest::pattern;
 use crate::project::Project;
-use crate::reference::Tag;
+use crate::reference::{Repository, Tag};
 use crate::registry::image::RawManifest;
 use crate::release::channel::{ChannelDecision, Sources};
 use crate::resolve::{Keyed, Published};
@@ -80,12 +81,37 @@ pub(crate) struct PlannedContainer {
     /// Why it is in the run.
     pub(crate) reason: String,
     pub(crate) build_cache: BuildCache,
+    pub(crate) carrying: Carrying,
+    /// From where its base images come.
+    pub(crate) mirrors: Vec<Mirror>,
     pub(crate) work: Work,
     pub(crate) keyed: Arc<Keyed>,
     /// What its channel stands on, where that was asked.
     pub(crate) published: Option<Published>,
     /// Whether its tags are set though it is not built again.
     pub(crate) tag_unchanged: bool,
+}
+
+/// What is done with the cache mounts of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carrying {
+    Off,
+    /// They are filled from what runs of channel branches kept.
+    Filled,
+    /// They are filled, and kept for the next run.
+    Both,
+}
+
+impl Carrying {
+    fn of(container: &Container, project: &Project, orders: &Orders) -> Self {
+        if !project.manifest.cache.mounts || container.platforms.len() != 1 {
+            Self::Off
+        } else if orders.channels.channel_branch && orders.output.push {
+            Self::Both
+        } else {
+            Self::Filled
+        }
+    }
 }
 
 /// What is to be done to have an image.
@@ -97,6 +123,12 @@ pub(crate) enum Work {
 }
 
 impl PlannedContainer {
+    /// Where this run keeps something for the next one.
+    pub(crate) fn keeps_in(&self) -> Option<&Repository> {
+        let keeps = self.build_cache.export.is_some() || self.carrying == Carrying::Both;
+        keeps.then_some(&self.container.cache_repository)
+    }
+
     /// Why it is built, or is not; and why it is in the run at all.
     pub(crate) fn why(&self) -> String {
         let selected = &self.reason;
@@ -234,11 +266,13 @@ pub(crate) fn make(
             height: heights.get(name).copied().unwrap_or_default(),
             revision: sources.revision(),
             reason,
+            carrying: Carrying::of(container, project, &orders),
             work: Work::Build(BuildReason::FirstBuild),
             keyed: Arc::default(),
             published: None,
             tag_unchanged: container.tag_unchanged.unwrap_or(orders.tag_unchanged),
             build_cache: BuildCache::of(container, &project.manifest, sources),
+            mirrors: project.manifest.mirrors.clone(),
         };
         containers.insert(name.to_owned(), planned);
     }
@@ -309,7 +343,7 @@ fn reserved(what: &str, tag: &Tag, project: &Project) -> Option<Diagnostic> {
         .any(|container| is_cache_tag(container, tag))
     {
         "is the tag of a cache"
-    } else if ["key-", "unreleased-"]
+    } else if ["key-", "unreleased-", mounts::TAGS]
         .iter()
         .any(|prefix| tag.as_str().starts_with(prefix))
     {

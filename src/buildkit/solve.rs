@@ -19,6 +19,7 @@ use tonic::transport::Channel;
 use super::error::BuildError;
 use super::status::StatusUpdate;
 use super::{Builder, MAX_MESSAGE, new_id};
+use crate::manifest::model::Mirror;
 
 /// Attributes of a frontend, exporter or cache, in BuildKit's own words.
 pub(crate) type Attributes = BTreeMap<String, String>;
@@ -31,6 +32,8 @@ pub(crate) struct Solve {
     pub(crate) frontend: Attributes,
     /// What the builder is asked to allow, by BuildKit's names (`util/entitlements`).
     pub(crate) entitlements: Vec<String>,
+    /// From where images come, the first that fits.
+    pub(crate) mirrors: Vec<Mirror>,
     /// Attributes of the `image` exporter; `None` builds and keeps the result in the builder's cache only.
     pub(crate) image: Option<Attributes>,
     /// Images by tag, and what to take instead, by digest; with host and path in full.
@@ -131,28 +134,46 @@ fn message(reference: String, solve: Solve) -> SolveRequest {
             exports: exports.into_iter().collect(),
             ..CacheOptions::default()
         }),
-        source_policy: (!solve.pins.is_empty()).then(|| policy(solve.pins)),
+        source_policy: policy(solve.pins, &solve.mirrors),
         ..SolveRequest::default()
     }
 }
 
-/// A named context would replace images too, but also a stage that has an image's name.
-fn policy(pins: BTreeMap<String, String>) -> Policy {
-    let rule = |(image, instead): (String, String)| Rule {
+/// Converts the names of images before anything is asked about them (BuildKit `sourcepolicy`; the rules are tried again
+/// from the first one after each conversion). A named context would replace images too, but also a stage that has an
+/// image's name.
+fn policy(pins: BTreeMap<String, String>, mirrors: &[Mirror]) -> Option<Policy> {
+    let pins = pins.into_iter().map(|(image, instead)| {
+        let image = format!("docker-image://{image}");
+        rule(image, MatchType::Exact, format!("docker-image://{instead}"))
+    });
+    let rules: Vec<_> = pins.chain(mirrors.iter().map(mirrored)).collect();
+    (!rules.is_empty()).then_some(Policy { version: 1, rules })
+}
+
+fn mirrored(mirror: &Mirror) -> Rule {
+    // The characters that names of registries and repositories have, of which Go's `regexp` takes only the dot for more.
+    let of = mirror.of.replace('.', r"\.");
+    let instead = format!("docker-image://{}/${{1}}", mirror.by);
+    rule(
+        format!("^docker-image://{of}/(.+)$"),
+        MatchType::Regex,
+        instead,
+    )
+}
+
+fn rule(identifier: String, matches: MatchType, instead: String) -> Rule {
+    Rule {
         action: PolicyAction::Convert.into(),
         selector: Some(Selector {
-            identifier: format!("docker-image://{image}"),
-            match_type: MatchType::Exact.into(),
+            identifier,
+            match_type: matches.into(),
             ..Selector::default()
         }),
         updates: Some(Update {
-            identifier: format!("docker-image://{instead}"),
+            identifier: instead,
             ..Update::default()
         }),
-    };
-    Policy {
-        version: 1,
-        rules: pins.into_iter().map(rule).collect(),
     }
 }
 

@@ -36,8 +36,8 @@ struct Planned {
     deed: Deed,
 }
 
-/// `Err` of the inner result: nothing is to be done, and why.
-type Plan = Result<Planned, String>;
+/// `Err` of the inner result: nothing is to be done for this channel, and why.
+type Plan = Result<Planned, (Tag, String)>;
 
 pub(super) async fn promote(
     args: PromoteArgs,
@@ -114,10 +114,12 @@ impl<'a> Moving<'a> {
     ) -> Result<ExitCode, Error> {
         let planned = match plan(&mut self.opened).await? {
             Ok(planned) => planned,
-            Err(why) => {
-                self.output.out(&why);
+            Err((channel, why)) if args.dry_run => {
+                self.output
+                    .out(&format!("{why} (nothing was done to {channel})"));
                 return Ok(ExitCode::SUCCESS);
             }
+            Err((channel, why)) => return self.finish(&channel, why).await,
         };
         // Before anything is written: an image that is gone must not be found out half-way.
         let changes = planned.changes();
@@ -141,6 +143,25 @@ impl<'a> Moving<'a> {
             return Ok(ExitCode::SUCCESS);
         }
         self.execute(planned, args).await
+    }
+
+    /// Nothing of this command's own is to move; what others have left half-way is.
+    async fn finish(mut self, channel: &Tag, why: String) -> Result<ExitCode, Error> {
+        let nothing = Own {
+            tag: channel.clone(),
+            containers: IndexMap::new(),
+            before: IndexMap::new(),
+        };
+        if let Err(error) = self.opened.mover.converge(channel, &nothing).await {
+            let title = format!(
+                "{why}; what an earlier run has left of {channel} was not finished: {error}"
+            );
+            let helps = error.help(&self.opened.mover.store);
+            let diagnostic = Diagnostic::error(title);
+            return Err(missed(helps.into_iter().fold(diagnostic, Diagnostic::help)));
+        }
+        self.done(&why).await;
+        Ok(ExitCode::SUCCESS)
     }
 
     async fn execute(mut self, planned: Planned, args: &MoveArgs) -> Result<ExitCode, Error> {
@@ -270,10 +291,11 @@ async fn plan_promotion(opened: &mut Opened, args: &PromoteArgs) -> Result<Plan,
         }
     }
     if !newer && !args.force_promote {
-        return Ok(Err(format!(
+        let why = format!(
             "{channel} stays: release {release} is older than what it stands on; `skiff rollback --to {release}` goes back, \
              and holds it there"
-        )));
+        );
+        return Ok(Err((channel, why)));
     }
     let stands = |(name, placed): (&String, &Placed)| {
         standing.containers.get(name).is_some_and(|stands| {
@@ -281,9 +303,8 @@ async fn plan_promotion(opened: &mut Opened, args: &PromoteArgs) -> Result<Plan,
         })
     };
     if standing.hold.is_none() && to.iter().all(stands) {
-        return Ok(Err(format!(
-            "{channel} stands on release {release} already"
-        )));
+        let why = format!("{channel} stands on release {release} already");
+        return Ok(Err((channel, why)));
     }
     let images = to.iter().map(|(name, placed)| (name, &placed.repository));
     let before = publish::before(&opened.mover, &channel, &standing, images).await;

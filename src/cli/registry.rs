@@ -53,8 +53,7 @@ fn paths(ecr: &Ecr, plan: &Plan, exports: bool) -> Vec<String> {
     let mut paths: Vec<String> = Vec::new();
     for planned in plan.containers.values() {
         let container = &planned.container;
-        let cache = planned.build_cache.export.as_ref().filter(|_| exports);
-        let cache = cache.map(|reference| &reference.repository);
+        let cache = planned.keeps_in().filter(|_| exports);
         for repository in std::iter::once(&container.repository).chain(cache) {
             let path = repository.path().to_owned();
             if repository.host == *ecr.host() && !paths.contains(&path) {

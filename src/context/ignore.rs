@@ -196,6 +196,9 @@ fn resolve_below(folder: &Path, name: &Path) -> Option<PathBuf> {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use proptest::prelude::*;
+
+    use super::super::filter::Rules;
     use super::*;
 
     fn patterns(bytes: &[u8]) -> Vec<(usize, String)> {
@@ -332,5 +335,22 @@ mod tests {
         let fifo = root.path().join(NAME);
         rustix::fs::mkfifoat(rustix::fs::CWD, fifo, rustix::fs::Mode::RUSR).unwrap();
         assert_eq!(IgnoreFile::of(root.path(), None).unwrap(), None);
+    }
+
+    proptest! {
+        /// Whatever stands in an ignore file is understood or refused.
+        #[test]
+        fn no_file_panics(
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+            lines in "([a-c!#*?/.|{},0-9\\[\\]\\\\^ \r\n-]{0,12}\n){0,4}",
+            path in "[a-c/\n]{1,9}",
+        ) {
+            for bytes in [&bytes[..], lines.as_bytes()] {
+                let Ok(file) = IgnoreFile::parse(PathBuf::new(), bytes) else { continue };
+                if let Ok(rules) = Rules::excluding(&file.filter().exclude) {
+                    let _ = rules.keep(&path, false);
+                }
+            }
+        }
     }
 }

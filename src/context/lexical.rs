@@ -1,7 +1,7 @@
 //! Paths as text, as Go's `path/filepath` treats them on Unix. Nothing here touches a file system.
 
 /// The shortest equal path: no `.`, no inner `..`, no doubled or trailing slash; `.` for nothing (Go: `filepath.Clean`).
-pub(super) fn clean(path: &str) -> String {
+pub(crate) fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

@@ -12,7 +12,7 @@ mod follow;
 mod glob;
 pub(crate) mod ignore;
 pub(crate) mod inputs;
-mod lexical;
+pub(crate) mod lexical;
 mod matcher;
 pub(crate) mod pattern;
 mod regex;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::event::EventKind;
 use super::files::FileSessions;
 use super::job::{Built, Shared};
+use super::mounts;
 use super::solve_request::{Sessions, solve_request};
 use crate::buildkit::solve::{SolveError, solve};
 use crate::clock;
@@ -50,7 +51,7 @@ pub(super) async fn imports(planned: &PlannedContainer, shared: &Shared) -> Opti
 /// An export that is not done by then is given up: nobody waits for it, and the next run exports again.
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// Exports a built container's cache, every intermediate step of it.
+/// Keeps a built container's cache mounts and exports its cache, every intermediate step of it.
 ///
 /// It is a solve of its own, after the release: within the build's own solve a registry that stalls would hold the
 /// build, as an export has no time limit. `files` must be sessions that no build has used: a file source is keyed by its
@@ -63,6 +64,7 @@ pub(super) async fn export(
     shared: &Shared,
     cancel: &CancellationToken,
 ) {
+    mounts::keep(&built.mounts, planned, shared, cancel).await;
     let Some(reference) = &planned.build_cache.export else {
         return;
     };

@@ -59,6 +59,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     let started = clock::now();
     let containers = plan.containers.values();
     let shared = |builder: Builder| Shared {
+        filling: tokio::sync::Mutex::default(),
         files: FileSessions::new(builder.clone(), tools.machine.clone(), containers.clone()),
         builder,
         loader: tools.loader.clone(),
@@ -147,7 +148,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
 /// Whether this run exports its build caches.
 pub(crate) fn exports_caches(plan: &Plan) -> bool {
     let mut containers = plan.containers.values();
-    plan.output.push && containers.any(|planned| planned.build_cache.export.is_some())
+    plan.output.push && containers.any(|planned| planned.keeps_in().is_some())
 }
 
 /// A run that has nothing to do: only its events.

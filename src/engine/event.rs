@@ -109,6 +109,32 @@ pub enum EventKind {
         container: String,
         reference: String,
     },
+    /// A cache mount was filled with what an earlier run kept; a build follows that needs it.
+    MountFilled {
+        container: String,
+        /// Its id.
+        mount: String,
+        reference: String,
+        kib: u64,
+        seconds: f64,
+    },
+    /// The step of a cache mount that was filled has run.
+    MountUsed {
+        container: String,
+        mount: String,
+        /// Of the step.
+        seconds: f64,
+        /// What the step took with an empty mount, less what it took now and the filling; `null` where that was not measured.
+        saved_seconds: Option<f64>,
+    },
+    /// What a build left in a cache mount was kept for the next run.
+    MountKept {
+        container: String,
+        mount: String,
+        reference: String,
+        kib: u64,
+        seconds: f64,
+    },
     StepStarted {
         container: String,
         step: u32,

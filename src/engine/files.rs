@@ -105,6 +105,15 @@ impl FileSessions {
         self.open.lock().await.remove(root);
     }
 
+    /// A session for a folder that is no context, under this name.
+    pub(super) async fn serve(&self, name: &str, folder: &Path) -> Result<FileSession, Status> {
+        let folders = HashMap::from([(name.to_owned(), local_dir(folder))]);
+        let files = FileSyncService::new(folders, Arc::default());
+        let services = Services::files(files.clone(), self.shared_key(folder));
+        let session = session::open(self.builder.channel.clone(), services).await?;
+        Ok(FileSession { session, files })
+    }
+
     /// Stable from run to run: the builder updates the copy it has instead of asking for everything.
     fn shared_key(&self, root: &Path) -> String {
         Digest::of(format!("{}\0{}", self.machine, root.display()).as_bytes())

@@ -11,6 +11,7 @@ use super::builders::Builders;
 use super::event::{EventKind, Events};
 use super::failure::{self, Scene};
 use super::files::FileSessions;
+use super::mounts::{self, Carried};
 use super::outcome::Failure;
 use super::private::Private;
 use super::solve_request::{Sessions, docker_exporter, exporter, solve_request};
@@ -24,6 +25,7 @@ use crate::buildkit::{Builder, Driver};
 use crate::cancel::overdue;
 use crate::clock;
 use crate::key::Key;
+use crate::manifest::model::Mirror;
 use crate::plan::{ImageOutput, PlannedContainer, Work};
 use crate::reference::{Digest, ImageRef};
 use crate::registry::Client;
@@ -40,6 +42,8 @@ pub(super) struct Shared {
     /// Takes images for the local engine, where they are asked for and the builder has no way of its own.
     pub(super) loader: Option<Loader>,
     pub(super) events: Events,
+    /// Held by who fills a cache mount.
+    pub(super) filling: tokio::sync::Mutex<()>,
     pub(super) output: ImageOutput,
     /// The longest silence of the builder's own work, see [`stall`].
     pub(super) stall: Duration,
@@ -52,6 +56,8 @@ pub(super) struct Built {
     pub(super) image: Image,
     /// The images of its parents, by container name.
     pub(super) parents: BTreeMap<String, ImageRef>,
+    /// Its cache mounts.
+    pub(super) mounts: Vec<Carried>,
     /// The frontend attribute `cache-imports` it was built with.
     pub(super) cache_imports: Option<String>,
 }
@@ -124,6 +130,7 @@ pub(super) async fn run(
     if let Work::Keep(manifest) = &planned.work {
         return Report {
             result: Ok(Built {
+                mounts: vec![],
                 image: Image::Pushed(manifest.clone()),
                 parents: BTreeMap::new(),
                 cache_imports: None,
@@ -212,6 +219,8 @@ async fn build(
     let container = &planned.container;
     let mut sessions = Sessions::open(container, &shared.files, shared).await?;
     let cache_imports = cache::imports(planned, shared).await;
+    let cached = cache_imports.is_some();
+    let mut mounts = mounts::bring(planned, parents, cached, shared, cancel).await;
     let mut request = solve_request(planned, parents, cache_imports.as_ref(), &sessions);
     let stores = shared.builder.driver == Driver::Docker;
     let output = ImageOutput {
@@ -225,6 +234,7 @@ async fn build(
         ..request.clone()
     });
     let response = push(planned, request, &mut sessions, shared, steps, cancel).await?;
+    mounts::measure(&mut mounts, steps, planned, shared).await;
     let image = if shared.output.push {
         let pushed = container.repository.tag(&planned.tag);
         let manifest = verify(planned, &response, shared).await.map_err(|error| {
@@ -249,6 +259,7 @@ async fn build(
     Ok(Built {
         image,
         parents: parents.clone(),
+        mounts,
         cache_imports,
     })
 }
@@ -312,7 +323,9 @@ async fn push(
                 root: &shared.root,
                 auth: &shared.auth,
             };
-            return Err(failure::explain(&error, steps, &scene).await.into());
+            let mut failure = failure::explain(&error, steps, &scene).await;
+            failure.helps.extend(mirror_help(planned, &failure.message));
+            return Err(failure.into());
         }
         let message = format!("push failed, trying again: {}", error.message);
         shared.events.warn(Some(&container.name), message).await;
@@ -325,6 +338,18 @@ async fn push(
         *steps = Steps::new(&container.name);
     }
     Err(JobError::Cancelled)
+}
+
+/// What to say where the image that could not be had is a mirror's.
+fn mirror_help(planned: &PlannedContainer, message: &str) -> Option<String> {
+    // The builder says the Dockerfile's name, and the address that it asked.
+    let of = |mirror: &&Mirror| message.contains(&format!("{}/", mirror.of));
+    let mirror = planned.mirrors.iter().find(of)?;
+    let (of, by) = (&mirror.of, &mirror.by);
+    Some(format!(
+        "`{by}` stands in for `{of}` ([mirrors] in containers.toml): see that it runs and has the image, or take that line \
+         out to read from `{of}` itself"
+    ))
 }
 
 /// Why a solve gave no result.

@@ -11,6 +11,7 @@ mod failure;
 mod files;
 mod job;
 mod log_lines;
+mod mounts;
 pub mod outcome;
 pub(crate) mod private;
 pub(crate) mod releasing;

@@ -86,6 +86,11 @@ impl Sessions {
     }
 }
 
+/// A session that offers credentials and nothing else.
+pub(super) async fn credentials(shared: &Shared) -> Result<Session, NoSession> {
+    for_container(&Private::default(), shared).await
+}
+
 /// A session that offers credentials, and what this container alone may see.
 async fn for_container(private: &Private, shared: &Shared) -> Result<Session, NoSession> {
     let Private { secrets, ssh, .. } = private.clone();
@@ -131,6 +136,7 @@ pub(super) fn solve_request(
         session: sessions.container.id.clone(),
         frontend,
         entitlements: entitlements(&planned.container),
+        mirrors: planned.mirrors.clone(),
         pins: planned
             .keyed
             .pins

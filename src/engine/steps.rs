@@ -20,6 +20,8 @@ struct Step {
     name: String,
     state: State,
     cached: bool,
+    /// Of a step that has ended.
+    seconds: f64,
     error: Option<String>,
     stdout: LineSplitter,
     stderr: LineSplitter,
@@ -107,6 +109,20 @@ impl Steps {
         )
     }
 
+    /// Seconds of the `RUN` with this flag; `None`: it did not run, or not to a good end.
+    pub(super) fn ran_with(&self, flag: &str) -> Option<f64> {
+        let flag = format!("--mount={flag} ");
+        let ran = |step: &&Step| {
+            let ended = step.state == State::Ended && step.error.is_none() && !step.cached;
+            ended && is_dockerfile_step(&step.name) && step.name.contains(&flag)
+        };
+        self.steps
+            .values()
+            .filter(ran)
+            .map(|step| step.seconds)
+            .reduce(f64::max)
+    }
+
     /// The step that failed: the one with this digest, or the first that ended with an error of its own.
     pub(super) fn failed(&self, digest: Option<&str>) -> Option<FailedStep<'_>> {
         let named = digest.and_then(|digest| self.steps.get(digest));
@@ -170,6 +186,7 @@ impl Steps {
             name: vertex.name,
             state: State::Named,
             cached: false,
+            seconds: 0.0,
             error: None,
             stdout: LineSplitter::default(),
             stderr: LineSplitter::default(),
@@ -260,6 +277,7 @@ impl Steps {
             return;
         };
         step.state = State::Ended;
+        step.seconds = seconds;
         if step.error.is_none() {
             step.tail = VecDeque::new();
         }

@@ -16,6 +16,7 @@ mod find;
 mod grammar;
 mod layer;
 mod locate;
+mod mirrors;
 pub(crate) mod model;
 mod needs;
 mod not_built;

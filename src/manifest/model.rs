@@ -27,6 +27,8 @@ pub(crate) struct ProjectManifest {
     pub channels: IndexMap<Tag, Branches>,
     pub builder: BuilderSettings,
     pub cache: Cache,
+    /// Those of longer prefixes first; no mirror is itself mirrored.
+    pub mirrors: Vec<Mirror>,
     /// Where release records live.
     pub state: Repository,
     /// All containers by name, in the manifest's order, discovered ones after the written ones, sorted by name.
@@ -128,6 +130,25 @@ pub(crate) enum CacheExport {
 pub(crate) struct Cache {
     pub backend: CacheBackend,
     pub export: CacheExport,
+    /// Carry cache mounts from runner to runner.
+    pub mounts: bool,
+}
+
+/// From where images come instead of the registry that a Dockerfile names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mirror {
+    /// The beginning of the names that it stands in for: a host, or a host and a path.
+    pub of: String,
+    /// What stands in the place of that.
+    pub by: String,
+}
+
+impl Mirror {
+    /// What follows the mirrored part of `host/path`, with its `/`; empty where it is that part.
+    pub(crate) fn path_of<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let rest = name.strip_prefix(self.of.as_str())?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    }
 }
 
 /// One container of the manifest, everything that the manifest and the defaults say of it.

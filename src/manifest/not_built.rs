@@ -42,12 +42,6 @@ pub(super) const TABLE: &[NotBuilt] = &[
     no("cache.backend", Is("s3"), USE_REGISTRY_CACHE),
     no("cache.backend", Is("local"), USE_REGISTRY_CACHE),
     no(
-        "cache.mounts",
-        Is("registry"),
-        "use \"off\", or leave it out",
-    ),
-    no("mirrors", Given, LEAVE_OUT),
-    no(
         "container.tags[]",
         Has("{version}"),
         "use {timestamp}, {sha}, {short_sha}, {branch} or {name}",

@@ -14,7 +14,7 @@ use super::discover::{Discovery, Folder};
 use super::document::{Said, View};
 use super::layer::Layer;
 use super::model::{Branches, Cache, CacheBackend, CacheExport, ProjectManifest};
-use super::{builder, locate, needs, options, registry};
+use super::{builder, locate, mirrors, needs, options, registry};
 use crate::diagnostic::{Diagnostic, Severity, SourceText, Span};
 use crate::reference::Tag;
 
@@ -57,6 +57,8 @@ impl Project<'_> {
         let (naming, state) = registry?;
         let channels = self.channels(view);
         let (builder, found) = builder::read(view, source);
+        self.diagnostics.extend(found);
+        let (mirrors, found) = mirrors::read(view, source);
         self.diagnostics.extend(found);
         let defaults = Layer::read(view.table("defaults"));
         let written: Vec<(String, Range<usize>, Layer)> = view
@@ -107,6 +109,7 @@ impl Project<'_> {
             channels: branches(view),
             builder,
             cache: cache(view),
+            mirrors,
             state,
             containers,
         })
@@ -272,5 +275,6 @@ fn cache(view: View<'_>) -> Cache {
             Some("always") => CacheExport::Always,
             _ => CacheExport::Channels,
         },
+        mounts: text("mounts").as_deref() == Some("registry"),
     }
 }

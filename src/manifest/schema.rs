@@ -4,6 +4,7 @@
 //! is its dotted path, with `*` for a name that the user chose; `[defaults]` and `[containers.*]` share `container`.
 
 use super::grammar::{self, Refusal};
+use super::mirrors;
 use super::option_grammar as option;
 
 /// What a value may be.
@@ -52,7 +53,10 @@ pub(super) const MANIFEST: Kind = Kind::Table(
         ),
         key("builder", Kind::Table("builder", BUILDER)),
         key("cache", Kind::Table("cache", CACHE)),
-        key("mirrors", Kind::Map(grammar::not_empty, &TEXT)),
+        key(
+            "mirrors",
+            Kind::Map(mirrors::prefix, &Kind::Text(mirrors::prefix)),
+        ),
         key("discover", Kind::Table("discover", DISCOVER)),
         key("defaults", Kind::Table("container", CONTAINER)),
         key(

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::reference::{Digest, Repository, Tag};
+use crate::reference::{Digest, RegistryHost, Repository, Tag};
 use crate::registry::image::RawManifest;
 use crate::registry::media_type;
 
@@ -187,6 +187,37 @@ impl Record {
                     (name.clone(), placed)
                 })
                 .collect(),
+        }
+    }
+
+    /// Its images are in the registry in which it lies, by whatever name that is reached here.
+    pub(crate) fn locate(&mut self, host: &RegistryHost) {
+        let placed: Vec<&mut Placed> = match &mut self.deed {
+            Deed::Release {
+                containers,
+                channels,
+            } => {
+                for image in containers.values_mut() {
+                    image.repository.host = host.clone();
+                }
+                let before = channels
+                    .values_mut()
+                    .flat_map(|due| due.before.values_mut());
+                before.collect()
+            }
+            Deed::Promotion {
+                containers,
+                channels,
+            } => {
+                let before = channels
+                    .values_mut()
+                    .flat_map(|due| due.before.values_mut());
+                containers.values_mut().chain(before).collect()
+            }
+            Deed::Rollback { containers, .. } => containers.values_mut().collect(),
+        };
+        for placed in placed {
+            placed.repository.host = host.clone();
         }
     }
 

@@ -119,7 +119,10 @@ impl Store {
         let answers: Vec<_> = stream::iter(reads).buffered(AT_ONCE).collect().await;
         for (tag, answer) in answers {
             match answer {
-                Ok(Some(record)) => self.known.insert(tag, Ok(record)),
+                Ok(Some(mut record)) => {
+                    record.locate(&self.repository.host);
+                    self.known.insert(tag, Ok(record))
+                }
                 Ok(None) => None,
                 Err(StoreError::Unreadable { why, .. }) => self.known.insert(tag, Err(why)),
                 Err(error) => return Err(error),
@@ -139,13 +142,19 @@ impl Store {
     /// The channel's checkpoint; `None`: there is none, or none that can be used, and all follows from the records.
     pub(crate) async fn checkpoint(&self, channel: &Tag) -> Result<Option<Standing>, StoreError> {
         let image = self.checkpoint_at(channel)?;
-        match self.document(&image, CHANNEL).await {
+        match self.document::<Standing>(&image, CHANNEL).await {
             Err(StoreError::Unreadable {
                 why: Unreadable::Damaged(why),
                 ..
             }) => {
                 tracing::warn!(%image, why, "the checkpoint is damaged: going by the records");
                 Ok(None)
+            }
+            Ok(Some(mut standing)) => {
+                for placed in standing.containers.values_mut() {
+                    placed.repository.host = self.repository.host.clone();
+                }
+                Ok(Some(standing))
             }
             result => result,
         }

@@ -77,6 +77,9 @@ impl Plain {
                 container,
                 reference,
             } => (container, format!("imports the cache {reference}")),
+            EventKind::MountFilled { container, .. }
+            | EventKind::MountUsed { container, .. }
+            | EventKind::MountKept { container, .. } => (container, mount(&event.kind)?),
             EventKind::CachesExporting { containers } => {
                 return Some(format!(
                     "exporting the caches of {} for the next run",
@@ -105,6 +108,45 @@ impl Plain {
             width = self.width
         ))
     }
+}
+
+fn mount(event: &EventKind) -> Option<String> {
+    Some(match event {
+        EventKind::MountFilled {
+            mount,
+            kib,
+            seconds: took,
+            ..
+        } => format!(
+            "cache mount {mount} filled with {} MiB in {}",
+            kib.div_ceil(1024),
+            seconds(*took)
+        ),
+        EventKind::MountUsed {
+            mount,
+            saved_seconds: Some(saved),
+            ..
+        } if *saved >= 0.0 => format!("cache mount {mount} saved {}", seconds(*saved)),
+        EventKind::MountUsed {
+            mount,
+            saved_seconds: Some(saved),
+            ..
+        } => format!(
+            "cache mount {mount} cost {} more than it saved",
+            seconds(-saved)
+        ),
+        EventKind::MountKept {
+            mount,
+            kib,
+            seconds: took,
+            ..
+        } => format!(
+            "cache mount {mount} kept, {} MiB in {}",
+            kib.div_ceil(1024),
+            seconds(*took)
+        ),
+        _ => return None,
+    })
 }
 
 fn step_end(event: &EventKind) -> Option<String> {

@@ -188,6 +188,9 @@ impl RunState {
             }
             | EventKind::RepositoryCreated { .. }
             | EventKind::CacheChosen { .. }
+            | EventKind::MountFilled { .. }
+            | EventKind::MountUsed { .. }
+            | EventKind::MountKept { .. }
             | EventKind::Tagged { .. }
             | EventKind::RunFinished { .. } => {}
         }

@@ -7,7 +7,7 @@ use crate::support::stack::SecondEngine;
 use crate::support::workspace::{Ended, Workspace, ended};
 
 /// Runs without network, as the second engines have none.
-const OFFLINE: &str = "[defaults]\nnetwork = \"none\"\n";
+const OFFLINE: &str = "[defaults]\nnetwork = \"none\"\nextra_inputs = [\"run\"]\n";
 
 /// Deploys on an engine that is empty, and gone afterwards; returns the events, too.
 fn on_a_fresh_runner(workspace: &Workspace, arguments: &[&str]) -> (Ended, Vec<Value>) {
@@ -16,6 +16,9 @@ fn on_a_fresh_runner(workspace: &Workspace, arguments: &[&str]) -> (Ended, Vec<V
 }
 
 fn on(engine: &SecondEngine, workspace: &Workspace, arguments: &[&str]) -> (Ended, Vec<Value>) {
+    // A key of its own, so that nothing is skipped; no step sees it.
+    workspace.write("run", format!("{arguments:?}"));
+    workspace.commit();
     let events = tempfile::NamedTempFile::new().unwrap();
     let path = events.path().to_string_lossy().into_owned();
     let mut command = workspace.skiff(&[&["deploy", "--events", &path], arguments].concat());
@@ -124,4 +127,176 @@ fn a_cache_that_is_none_costs_nothing_but_time() {
     assert_eq!(steps(&told), (0, 1));
     let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r2"]);
     assert_eq!(steps(&told), (1, 1), "{}", ended.stderr);
+}
+
+/// A Dockerfile with a mount that remembers: the step says what it found, and adds a line.
+const MOUNT: &str = "FROM BUSYBOX\nCOPY lock /\n\
+    RUN --mount=type=cache,id=ID,target=/c,uid=1000,gid=1000,mode=0750,sharing=locked \
+    ls -lan / | grep ' c$' | cut -c 1-10,16-32 > /root-of-it; cat /c/log > /seen || true; cat /lock >> /c/log; ln -f /c/log /c/link\n";
+
+fn seen(workspace: &Workspace, release: &str, file: &str) -> String {
+    let host = crate::support::stack::registry();
+    let image = format!("{host}/{}:{release}", workspace.repository("etl"));
+    crate::support::stack::docker(&["run", "--rm", "--pull", "always", &image, "cat", file])
+}
+
+fn with_mount() -> (Workspace, String) {
+    let workspace = Workspace::new();
+    let id = format!("m-{}", workspace.prefix);
+    workspace.dockerfile("etl", &MOUNT.replace("ID", &id));
+    workspace.manifest(&format!("[cache]\nmounts = \"registry\"\n{OFFLINE}"));
+    workspace.write("containers/etl/lock", "one\n");
+    workspace.commit();
+    (workspace, id)
+}
+
+fn mount_tag(workspace: &Workspace) -> Option<String> {
+    let tags = tags(&workspace.repository("etl"));
+    tags.into_iter().find(|tag| tag.starts_with("mount-"))
+}
+
+#[test]
+fn a_cache_mount_is_there_again_on_the_next_runner_and_only_channel_branches_keep_it() {
+    let (workspace, id) = with_mount();
+    let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r1"]);
+    assert_eq!(events(&told, "mount_filled").len(), 0);
+    assert_eq!(events(&told, "mount_kept").len(), 1, "{}", ended.stderr);
+    assert_eq!(events(&told, "mount_kept")[0]["mount"], id.as_str());
+    assert_eq!(seen(&workspace, "r1", "/seen"), "");
+    let tag = mount_tag(&workspace).unwrap();
+    let kept = manifest(&workspace.repository("etl"), &tag);
+
+    // Nothing has changed: the step is in the cache, and its mount is not fetched.
+    let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r2"]);
+    assert_eq!(steps(&told), (2, 2), "{}", ended.stderr);
+    assert!(events(&told, "mount_filled").is_empty(), "{}", ended.stderr);
+    assert_eq!(manifest(&workspace.repository("etl"), &tag), kept);
+
+    // Another lock file on another branch: the step runs with what the first run left.
+    workspace.git(&["checkout", "--quiet", "-b", "feature"]);
+    workspace.write("containers/etl/lock", "two\n");
+    workspace.commit();
+    let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r3"]);
+    assert_eq!(events(&told, "mount_filled").len(), 1, "{}", ended.stderr);
+    let used = events(&told, "mount_used");
+    assert!(used[0]["saved_seconds"].is_number(), "{used:?}");
+    assert_eq!(seen(&workspace, "r3", "/seen"), "one\n");
+    assert_eq!(
+        seen(&workspace, "r1", "/root-of-it"),
+        seen(&workspace, "r3", "/root-of-it")
+    );
+    assert!(seen(&workspace, "r3", "/root-of-it").contains("drwxr-x---"));
+    assert!(
+        events(&told, "mount_kept").is_empty(),
+        "a branch without a channel keeps nothing"
+    );
+    assert_eq!(manifest(&workspace.repository("etl"), &tag), kept);
+
+    // A lock file on main: filled, and kept with what is new.
+    workspace.git(&["checkout", "--quiet", "main"]);
+    workspace.write("containers/etl/lock", "three\n");
+    workspace.commit();
+    let (_, told) = on_a_fresh_runner(&workspace, &["--release", "r4"]);
+    assert_eq!(events(&told, "mount_kept").len(), 1);
+    workspace.write("containers/etl/lock", "four\n");
+    workspace.commit();
+    let (_, _) = on_a_fresh_runner(&workspace, &["--release", "r5"]);
+    assert_eq!(seen(&workspace, "r5", "/seen"), "one\nthree\n");
+}
+
+#[test]
+fn a_mount_in_use_is_not_overwritten_and_an_empty_one_replaces_nothing() {
+    let (workspace, _) = with_mount();
+    let engine = SecondEngine::fresh();
+    on(&engine, &workspace, &["--release", "r1"]);
+    let tag = mount_tag(&workspace).unwrap();
+    workspace.write("containers/etl/lock", "two\n");
+    workspace.commit();
+    let (_, told) = on(&engine, &workspace, &["--release", "r2"]);
+    assert!(
+        events(&told, "mount_filled").is_empty(),
+        "the builder has it"
+    );
+    assert_eq!(seen(&workspace, "r2", "/seen"), "one\n");
+    let kept = manifest(&workspace.repository("etl"), &tag);
+
+    let emptied = workspace.root().join("containers/etl/Dockerfile");
+    let text = std::fs::read_to_string(&emptied).unwrap();
+    std::fs::write(&emptied, format!("{} ; rm -rf /c/*\n", text.trim_end())).unwrap();
+    workspace.commit();
+    let (ended, told) = on(&engine, &workspace, &["--release", "r3"]);
+    assert_eq!(steps(&told).1, 2);
+    assert!(events(&told, "mount_kept").is_empty());
+    assert!(events(&told, "warning").is_empty(), "{}", ended.stderr);
+    assert_eq!(manifest(&workspace.repository("etl"), &tag), kept);
+}
+
+#[test]
+fn a_mount_that_cannot_be_carried_is_a_word_in_the_log() {
+    let (workspace, id) = with_mount();
+    // No shell where the stage begins: it comes by COPY.
+    let host = crate::support::stack::registry();
+    let dockerfile = format!(
+        "FROM {host}/busybox:1 AS tools\nFROM {host}/{}/none:1\nCOPY --from=tools / /\n\
+         RUN --mount=type=cache,id={id},target=/c date > /c/x\n",
+        workspace.prefix
+    );
+    let none = Workspace::with(&[(
+        "none",
+        "FROM BUSYBOX AS t\nRUN echo > /x\nFROM scratch\nCOPY --from=t /x /x\n",
+    )]);
+    none.deploy(&["--release", "1"]);
+    let from = format!("{host}/{}", none.repository("none"));
+    let dockerfile = dockerfile.replace(&format!("{host}/{}/none", workspace.prefix), &from);
+    workspace.write("containers/etl/Dockerfile", dockerfile);
+    workspace.commit();
+    let (_, told) = on_a_fresh_runner(&workspace, &["--release", "r1"]);
+    let warnings = events(&told, "warning");
+    let said = warnings[0]["message"].as_str().unwrap();
+    assert!(said.contains("was not kept"), "{said}");
+    assert_eq!(mount_tag(&workspace), None);
+}
+
+#[test]
+fn base_images_come_from_a_mirror_wherever_a_dockerfile_names_them() {
+    let host = crate::support::stack::registry();
+    let workspace = Workspace::with(&[(
+        "etl",
+        "FROM registry.example/busybox:1 AS busybox\nRUN echo 1 > /one\n\
+         FROM registry.example/hub/busybox:1\nCOPY --from=busybox /one /\nCOPY --from=registry.example/busybox:1 /bin/busybox /copied\n\
+         RUN --mount=type=bind,from=registry.example/busybox:1,target=/m ls /m/bin > /mounted\n",
+    )]);
+    // The longer prefix wins.
+    workspace.manifest(&format!(
+        "[mirrors]\n\"registry.example\" = \"{host}\"\n\"registry.example/hub\" = \"{host}\"\n{OFFLINE}"
+    ));
+    workspace.commit();
+    let (_, told) = on_a_fresh_runner(&workspace, &["--release", "r1"]);
+    assert_eq!(steps(&told), (0, 4));
+    assert!(seen(&workspace, "r1", "/mounted").contains("busybox"));
+}
+
+#[test]
+fn a_mirror_that_is_down_is_named_with_what_it_stands_in_for() {
+    let workspace = Workspace::with(&[("etl", "FROM registry.example/x:1\n")]);
+    workspace.manifest("[mirrors]\n\"registry.example\" = \"localhost:1/hub\"\n");
+    workspace.commit();
+    let ended = workspace.run(&["deploy", "--release", "r1"]);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    let help = "`localhost:1/hub` stands in for `registry.example`";
+    assert!(ended.stderr.contains(help), "{}", ended.stderr);
+}
+
+#[test]
+fn the_frontend_of_a_syntax_line_comes_from_the_mirror_too() {
+    let workspace = Workspace::with(&[(
+        "etl",
+        "# syntax=registry.example/docker/dockerfile:1\nFROM BUSYBOX\n",
+    )]);
+    workspace.manifest("[mirrors]\n\"registry.example\" = \"localhost:1/hub\"\n");
+    workspace.commit();
+    let ended = workspace.run(&["deploy", "--release", "r1"]);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    let asked = "localhost:1/v2/hub/docker/dockerfile/";
+    assert!(ended.stderr.contains(asked), "{}", ended.stderr);
 }

@@ -13,9 +13,9 @@ use crate::support::workspace::Workspace;
 /// All trees.
 const TREES: usize = MAIN + 5 * BATCH;
 /// Trees that are the context of a container of their own.
-const MAIN: usize = 24;
+const MAIN: usize = 20;
 /// The others are named contexts, so many for each container.
-const BATCH: usize = 60;
+const BATCH: usize = 56;
 /// Builds that Docker's client runs at a time.
 const AT_ONCE: usize = 12;
 

@@ -20,4 +20,8 @@ mod keys;
 mod limits;
 mod manifest;
 mod options;
+mod release_faults;
+mod release_quotas;
+mod release_races;
+mod releases;
 mod support;

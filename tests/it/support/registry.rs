@@ -92,3 +92,131 @@ pub(crate) fn all_tags(repository: &str) -> Vec<String> {
     tags.sort();
     tags
 }
+
+/// Sends a request with a body; gives status, head and body of the answer.
+fn send(method: &str, path: &str, media_type: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
+    let host = stack::registry();
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nAccept: {ACCEPT}\r\nContent-Type: {media_type}\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .unwrap();
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head, answer[end + 4..].to_vec())
+}
+
+fn header(head: &str, name: &str) -> Option<String> {
+    head.lines().find_map(|line| {
+        let (found, value) = line.split_once(": ")?;
+        found.eq_ignore_ascii_case(name).then(|| value.to_owned())
+    })
+}
+
+/// The SHA-256 of these bytes.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    let hex: Vec<String> = sha2::Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("sha256:{}", hex.concat())
+}
+
+fn put_blob(repository: &str, content: &[u8]) -> String {
+    let (status, head, _) = send(
+        "POST",
+        &format!("/v2/{repository}/blobs/uploads/"),
+        "text/plain",
+        b"",
+    );
+    assert_eq!(status, 202, "{head}");
+    let location = header(&head, "location").unwrap();
+    let path = location
+        .split_once(stack::registry())
+        .map_or(location.as_str(), |(_, path)| path);
+    let digest = digest(content);
+    let (status, head, _) = send(
+        "PUT",
+        &format!("{path}&digest={digest}"),
+        "application/octet-stream",
+        content,
+    );
+    assert_eq!(status, 201, "{head}");
+    digest
+}
+
+/// Puts an artifact of one layer under a tag.
+pub(crate) fn put_artifact(repository: &str, tag: &str, kind: &str, content: &str) {
+    let (empty, layer) = (
+        put_blob(repository, b"{}"),
+        put_blob(repository, content.as_bytes()),
+    );
+    let body = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": kind,
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": empty, "size": 2},
+        "layers": [{"mediaType": kind, "digest": layer, "size": content.len()}],
+    });
+    put_manifest(repository, tag, body.to_string().as_bytes());
+}
+
+fn put_manifest(repository: &str, tag: &str, body: &[u8]) {
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let (status, head, _) = send(
+        "PUT",
+        &format!("/v2/{repository}/manifests/{tag}"),
+        media_type,
+        body,
+    );
+    assert_eq!(status, 201, "{head}");
+}
+
+/// Puts an artifact of one repository into another one.
+pub(crate) fn copy(from: &str, to: &str, tag: &str) {
+    let (status, _, body) = send(
+        "GET",
+        &format!("/v2/{from}/manifests/{tag}"),
+        "text/plain",
+        b"",
+    );
+    assert_eq!(status, 200, "{from}:{tag}");
+    let manifest: Value = serde_json::from_slice(&body).unwrap();
+    let layers = manifest["layers"].as_array().into_iter().flatten();
+    for blob in layers.chain([&manifest["config"]]) {
+        let digest = blob["digest"].as_str().unwrap();
+        let path = format!("/v2/{to}/blobs/uploads/?mount={digest}&from={from}");
+        let (status, head, _) = send("POST", &path, "text/plain", b"");
+        assert_eq!(status, 201, "{head}");
+    }
+    put_manifest(to, tag, &body);
+}
+
+/// Takes an image away, as a lifecycle rule does: with all its tags.
+pub(crate) fn delete(repository: &str, tag: &str) {
+    let (_, head, _) = send(
+        "GET",
+        &format!("/v2/{repository}/manifests/{tag}"),
+        "text/plain",
+        b"",
+    );
+    let digest = header(&head, "docker-content-digest").unwrap();
+    let (status, head, _) = send(
+        "DELETE",
+        &format!("/v2/{repository}/manifests/{digest}"),
+        "text/plain",
+        b"",
+    );
+    assert_eq!(status, 202, "{head}");
+}

@@ -1,0 +1,360 @@
+//! Cache mounts that outlive the runner (`cache.mounts = "registry"`): what a Dockerfile mounts, and the Dockerfiles that
+//! carry it. Text only; the engine runs them.
+//!
+//! A cache mount lives in the builder. What is in it travels as an image, `mount-<hash>` in the cache's repository, and
+//! never through skiff: one solve mounts it and copies it out, another mounts that image and copies it back. Both run on
+//! the image that the stage of the mount begins with, as that is there anyway and has a shell where the stage has one.
+//!
+//! The builder finds a cache mount by its id and by what it was made from, so that `uid`, `gid`, `mode` and `sharing` are
+//! repeated as they are written (BuildKit `dockerfile2llb/convert_runmount.go`). What is written with variables or quotes,
+//! has a `from` or is read-only is left alone.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::context::lexical;
+use crate::diagnostic::SourceText;
+use crate::dockerfile::{self, Dockerfile, Instruction, UseKind};
+use crate::manifest::model::{Container, Platform};
+use crate::reference::{Digest, ImageRef, Tag};
+
+/// Tags of the images that carry cache mounts begin so.
+pub(crate) const TAGS: &str = "mount-";
+
+/// A cache mount of some `RUN`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CacheMount {
+    /// The flag's value as written: the builder's name of the step has it, too.
+    pub(crate) flag: String,
+    pub(crate) id: String,
+    /// `uid`, `gid`, `mode` and `sharing` as written, each with a comma before it.
+    options: String,
+    /// The image that the stage begins with: as written, variables expanded.
+    pub(crate) base: String,
+    /// A hash of what decides whether the builder has the step; `None`: that cannot be told by looking at a few files.
+    pub(crate) inputs: Option<String>,
+}
+
+impl CacheMount {
+    /// Where its contents are: the same for every run that mounts the same.
+    pub(crate) fn tag(&self, container: &Container, platform: &Platform) -> Option<Tag> {
+        let namespace = namespace(container).unwrap_or_default();
+        let Self { id, options, .. } = self;
+        let identity = format!("{id}\0{options}\0{namespace}\0{platform}");
+        Tag::new(&format!(
+            "{TAGS}{}",
+            Digest::of(identity.as_bytes()).short()
+        ))
+        .ok()
+    }
+
+    /// The Dockerfile that fills an empty mount from its image. `nonce`: the builder would not run the same step twice.
+    pub(crate) fn filling(&self, base: &str, image: &ImageRef, nonce: &str) -> String {
+        let Self { id, options, .. } = self;
+        let command = command(FILL, &[nonce]);
+        format!(
+            "FROM {base}\nUSER 0\nRUN --mount=type=cache,id={id},target=/.skiff/mount{options} \
+             --mount=type=bind,from={image},target=/.skiff/from {command}\n"
+        )
+    }
+
+    /// The Dockerfile whose result is the mount's contents; it fails where there is nothing to keep. `known`: what the
+    /// mount held when it was filled, as [`Said::Full`] has it.
+    pub(crate) fn keeping(&self, base: &str, known: &str, nonce: &str) -> String {
+        let Self { id, options, .. } = self;
+        let command = command(KEEP, &[nonce, &LARGEST.to_string(), known]);
+        format!(
+            "FROM {base} AS kept\nUSER 0\nRUN --mount=type=cache,id={id},target=/.skiff/mount{options} {command}\n\
+             FROM scratch\nCOPY --from=kept /.skiff/out/ /\n"
+        )
+    }
+}
+
+/// The largest mount that is carried, in KiB: beyond, fetching it is no faster than what it saves.
+pub(crate) const LARGEST: u64 = 4 << 20;
+
+/// Before each word that the steps below say.
+const MARK: &str = "skiff-mount ";
+
+const FILL: &str = "set -eu; cd /.skiff/mount; s() { c=$(ls -lAR . | (md5sum || cksum) 2>/dev/null || date +%s); set -- $(du -sk .); echo \"${c%% *}:$1\"; }; \
+    if [ -n \"$(ls -A .)\" ]; then echo \"skiff-mount used\"; exit 0; fi; \
+    if ! cp -a ../from/mount/. .; then rm -rf ./* ./.[!.]* ./..?*; exit 1; fi; echo \"skiff-mount full $(s)\"";
+
+const KEEP: &str = "set -eu; cd /.skiff/mount; s() { c=$(ls -lAR . | (md5sum || cksum) 2>/dev/null || date +%s); set -- $(du -sk .); echo \"${c%% *}:$1\"; }; \
+    if [ -z \"$(ls -A .)\" ]; then echo \"skiff-mount empty\"; exit 3; fi; now=$(s); \
+    if [ \"${now#*:}\" -gt \"$2\" ]; then echo \"skiff-mount large $now\"; exit 3; fi; \
+    if [ \"$now\" = \"$3\" ]; then echo \"skiff-mount same\"; exit 3; fi; \
+    cd ..; mkdir out; cp -a mount out/; echo \"skiff-mount full $now\"";
+
+/// The exec form, whatever `SHELL` the base has.
+fn command(script: &str, arguments: &[&str]) -> String {
+    let mut words = vec!["/bin/sh", "-c", script, "skiff"];
+    words.extend(arguments);
+    serde_json::json!(words).to_string()
+}
+
+/// What a step of these Dockerfiles said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// There was something in it before.
+    Used,
+    /// It was copied: a checksum of its listing, and its KiB, joined by `:`.
+    Full(String),
+    Empty,
+    /// What it held when it was filled.
+    Same,
+    /// Larger than [`LARGEST`]; the KiB.
+    Large(u64),
+}
+
+impl Said {
+    /// Reads a line of the step's output.
+    pub(crate) fn read(line: &str) -> Option<Self> {
+        let (word, rest) = {
+            let text = line.strip_prefix(MARK)?.trim();
+            text.split_once(' ').unwrap_or((text, ""))
+        };
+        Some(match word {
+            "used" => Self::Used,
+            "full" => Self::Full(rest.to_owned()),
+            "empty" => Self::Empty,
+            "same" => Self::Same,
+            "large" => Self::Large(kib(rest)),
+            _ => return None,
+        })
+    }
+}
+
+/// The KiB of `checksum:KiB`.
+pub(crate) fn kib(size: &str) -> u64 {
+    let kib = size.rsplit(':').next().unwrap_or_default();
+    kib.parse().unwrap_or_default()
+}
+
+/// The build argument that gives cache mounts a namespace.
+pub(crate) const NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
+
+fn namespace(container: &Container) -> Option<&str> {
+    container.args.get(NAMESPACE).map(String::as_str)
+}
+
+/// The cache mounts of a container that can be carried. One that is written in several places is one. Blocks: it reads
+/// the Dockerfile and a few files of the context. What cannot be read mounts nothing.
+pub(crate) fn of(container: &Container, platform: &Platform) -> Vec<CacheMount> {
+    let Ok(bytes) = std::fs::read(&container.dockerfile) else {
+        return vec![];
+    };
+    let source = SourceText::new("Dockerfile", String::from_utf8_lossy(&bytes));
+    let Ok(dockerfile) = dockerfile::parse(&source) else {
+        return vec![];
+    };
+    let Ok(images) = dockerfile.images(&container.args, container.target.as_deref(), platform)
+    else {
+        return vec![];
+    };
+    let base_of = |stage: usize| {
+        let range = &dockerfile.stages[stage].base.range;
+        let mut uses = images.uses.iter();
+        let from = uses.find(|found| found.kind == UseKind::From && found.span.range == *range)?;
+        Some(from.name.clone())
+    };
+    let mut found: BTreeMap<(String, String), CacheMount> = BTreeMap::new();
+    for index in 0..dockerfile.stages.len() {
+        let chain = stages_below(&dockerfile, index);
+        let Some(base) = chain.first().and_then(|first| base_of(*first)) else {
+            continue;
+        };
+        let mut inputs = Inputs::new(container, platform, &base);
+        for (at, stage) in chain.iter().enumerate() {
+            for instruction in &dockerfile.stages[*stage].instructions {
+                inputs.add(instruction, &source, &container.context);
+                if at + 1 < chain.len() || instruction.keyword != "RUN" {
+                    continue;
+                }
+                for (_, flag) in instruction.flags_named("mount") {
+                    if let Some((id, options)) = read(flag) {
+                        let key = (id.clone(), options.clone());
+                        found.entry(key).or_insert_with(|| CacheMount {
+                            flag: flag.to_owned(),
+                            id,
+                            options,
+                            base: base.clone(),
+                            inputs: inputs.hash(),
+                        });
+                    }
+                }
+            }
+        }
+    }
+    found.into_values().collect()
+}
+
+/// The stages that a stage continues, the first one first, and itself.
+fn stages_below(dockerfile: &Dockerfile, stage: usize) -> Vec<usize> {
+    let mut chain = vec![stage];
+    let mut at = stage;
+    loop {
+        let base = dockerfile.stages[at].base.text.to_lowercase();
+        let mut earlier = dockerfile.stages[..at].iter();
+        let named = |s: &dockerfile::Stage| s.name.as_ref().is_some_and(|name| name.text == base);
+        match earlier.rposition(named) {
+            Some(below) => {
+                chain.insert(0, below);
+                at = below;
+            }
+            None => return chain,
+        }
+    }
+}
+
+/// Id and options of a cache mount that can be carried.
+fn read(flag: &str) -> Option<(String, String)> {
+    // Written back into a Dockerfile: nothing that means something there.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-,=:@+~".contains(c);
+    if !flag.chars().all(plain) {
+        return None;
+    }
+    let (mut kind, mut id, mut target, mut options) = (None, None, None, String::new());
+    for field in flag.split(',') {
+        let (key, value) = field.split_once('=').unwrap_or((field, ""));
+        match key.to_ascii_lowercase().as_str() {
+            "type" => kind = Some(value.to_ascii_lowercase()),
+            "id" => id = Some(value.to_owned()),
+            "target" | "dst" | "destination" => target = Some(value),
+            key @ ("uid" | "gid" | "mode" | "sharing") => {
+                let _ = write!(options, ",{key}={value}");
+            }
+            "rw" | "readwrite" if value.is_empty() => {}
+            _ => return None,
+        }
+    }
+    let id = match id.filter(|id| !id.is_empty()) {
+        Some(id) => id,
+        None => lexical::clean(target.filter(|target| target.starts_with('/'))?),
+    };
+    (kind.as_deref() == Some("cache")).then_some((id, options))
+}
+
+/// What decides whether the builder has a step already, as far as a few files say it.
+struct Inputs {
+    said: Option<Vec<u8>>,
+}
+
+impl Inputs {
+    fn new(container: &Container, platform: &Platform, base: &str) -> Self {
+        let args = &container.args;
+        Self {
+            said: Some(format!("{platform}\0{base}\0{args:?}\0").into_bytes()),
+        }
+    }
+
+    /// An instruction, and the files that it copies from the context.
+    fn add(&mut self, instruction: &Instruction, source: &SourceText, context: &Path) {
+        let Some(said) = &mut self.said else { return };
+        said.extend(source.text[instruction.range()].as_bytes());
+        let copies = matches!(instruction.keyword.as_str(), "COPY" | "ADD");
+        if !copies || instruction.flags_named("from").next().is_some() {
+            return;
+        }
+        let words: Vec<_> = instruction.words().map(|word| word.text).collect();
+        for file in words.split_last().map_or(&[][..], |(_, files)| files) {
+            // One plain file each; a folder or a pattern may hold anything.
+            let path = context.join(file.trim_start_matches('/'));
+            let inside = path.canonicalize().ok();
+            let inside = inside.filter(|path| path.starts_with(context) && path.is_file());
+            let small = |path: &Path| path.metadata().is_ok_and(|m| m.len() <= MAX_FILE);
+            let read = inside.filter(|path| small(path)).map(std::fs::read);
+            let Some(Ok(bytes)) = read else {
+                self.said = None;
+                return;
+            };
+            said.extend(Digest::of(&bytes).as_str().as_bytes());
+        }
+    }
+
+    fn hash(&self) -> Option<String> {
+        let said = self.said.as_ref()?;
+        Some(Digest::of(said).short().to_owned())
+    }
+}
+
+/// Largest file that is looked at, in bytes: lock files are smaller.
+const MAX_FILE: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_carried_by_its_id_and_with_its_options() {
+        let read = |flag| read(flag).map(|(id, options)| format!("{id} {options}"));
+        let cases = [
+            "type=cache,target=/root/.cache/pip",
+            "type=cache,dst=/a/../c/",
+            "target=/x,id=uv,type=CACHE,uid=1000,gid=1000,mode=0755,sharing=locked",
+            "type=bind,target=/x",
+            "target=/x",
+            "type=cache,target=/x,from=base",
+            "type=cache,target=/x,ro",
+            "type=cache,target=$HOME/x",
+            "type=cache,\"target=/x\"",
+            "type=cache,target=relative",
+        ];
+        let shown = cases.map(|flag| format!("{flag} -> {:?}", read(flag)));
+        insta::assert_snapshot!(shown.join("\n"), @r#"
+        type=cache,target=/root/.cache/pip -> Some("/root/.cache/pip ")
+        type=cache,dst=/a/../c/ -> Some("/c ")
+        target=/x,id=uv,type=CACHE,uid=1000,gid=1000,mode=0755,sharing=locked -> Some("uv ,uid=1000,gid=1000,mode=0755,sharing=locked")
+        type=bind,target=/x -> None
+        target=/x -> None
+        type=cache,target=/x,from=base -> None
+        type=cache,target=/x,ro -> None
+        type=cache,target=$HOME/x -> None
+        type=cache,"target=/x" -> None
+        type=cache,target=relative -> None
+        "#);
+    }
+
+    #[test]
+    fn what_the_steps_say_is_read_and_nothing_else() {
+        let full = Said::Full("12:340".into());
+        assert_eq!(Said::read("skiff-mount full 12:340"), Some(full));
+        assert_eq!(Said::read("skiff-mount large 9:77"), Some(Said::Large(77)));
+        assert_eq!(Said::read("skiff-mount empty"), Some(Said::Empty));
+        assert_eq!(Said::read("empty"), None);
+    }
+
+    #[test]
+    fn a_stage_is_followed_to_its_image_and_its_inputs_are_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("containers/etl");
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+        let dockerfile = "ARG BASE=python:3.11\nFROM ${BASE} AS deps\nCOPY lock /\nFROM deps\n\
+                          RUN --mount=type=cache,target=/c --mount=type=cache,id=x,target=/x make\nCOPY . .\n\
+                          RUN --mount=type=cache,target=/c --mount=type=cache,target=/d make again\n";
+        write("Dockerfile", dockerfile);
+        write("lock", "1");
+        let head = "version = 1\n[registry]\nprovider = \"oci\"\nhost = \"localhost:5000\"\n[discover]\nroots = [\"containers/*\"]\n";
+        let path = dir.path().join("containers.toml");
+        std::fs::write(&path, head).unwrap();
+        let manifest = crate::manifest::load(&path, "containers.toml").unwrap().0;
+        let container = &manifest.containers["etl"];
+        let mounts = || of(container, &container.platforms[0]);
+        let first = mounts();
+        let ids: Vec<_> = first
+            .iter()
+            .map(|m| (m.id.as_str(), m.base.as_str()))
+            .collect();
+        let base = "python:3.11";
+        assert_eq!(ids, [("/c", base), ("/d", base), ("x", base)]);
+        assert!(first[1].inputs.is_none(), "a folder may hold anything");
+        write("lock", "2");
+        let second = mounts();
+        assert_ne!(first[0].inputs, second[0].inputs);
+        let tag = |mount: &CacheMount| mount.tag(container, &container.platforms[0]);
+        assert_eq!(tag(&first[0]), tag(&second[0]));
+        assert_ne!(tag(&first[0]), tag(&first[1]));
+    }
+}

@@ -1,0 +1,67 @@
+//! Four containers that build in no time, and eyes on what their channels stand on.
+
+use serde_json::Value;
+
+use super::registry::manifest;
+use super::workspace::Workspace;
+
+pub(crate) const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+/// Four containers of one file each, with this content; committed.
+pub(crate) fn four(content: &str) -> Workspace {
+    let workspace = Workspace::new();
+    for name in NAMES {
+        workspace.dockerfile(name, "FROM scratch\nCOPY x /x\n");
+    }
+    workspace.manifest("[cache]\nbackend = \"none\"\n");
+    change(&workspace, content);
+    workspace
+}
+
+/// Another content, committed.
+pub(crate) fn change(workspace: &Workspace, content: &str) {
+    for name in NAMES {
+        workspace.write(&format!("containers/{name}/x"), format!("{name} {content}"));
+    }
+    workspace.commit();
+}
+
+/// The four images under a tag. The stack's registry does not write its links atomically: one that seems to be missing
+/// while somebody writes is looked for again.
+pub(crate) fn set(workspace: &Workspace, tag: &str) -> Vec<Option<Value>> {
+    for _ in 0..20 {
+        let set = read(workspace, tag);
+        if set.iter().all(Option::is_some) {
+            return set;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    read(workspace, tag)
+}
+
+fn read(workspace: &Workspace, tag: &str) -> Vec<Option<Value>> {
+    NAMES
+        .iter()
+        .map(|name| manifest(&workspace.repository(name), tag))
+        .collect()
+}
+
+/// What `skiff status` says of a channel.
+pub(crate) fn standing(workspace: &Workspace, channel: &str) -> Value {
+    let ended = workspace.run(&["status", "--channel", channel, "--format", "json"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let all: Value = serde_json::from_str(&ended.stdout).unwrap();
+    all["channels"][channel].clone()
+}
+
+/// A manifest beside `containers.toml`, for this registry and state repository.
+pub(crate) fn manifest_beside(workspace: &Workspace, file: &str, host: &str, state: &str) {
+    let prefix = &workspace.prefix;
+    workspace.write(
+        file,
+        format!(
+            "version = 1\n[registry]\nprovider = \"oci\"\nhost = \"{host}\"\nrepository = \"{prefix}/{{name}}\"\n\
+             [release]\nstate = \"{state}\"\n[cache]\nbackend = \"none\"\n[discover]\nroots = [\"containers/*\"]\n"
+        ),
+    );
+}
