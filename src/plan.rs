@@ -10,6 +10,7 @@ use crate::cache::candidates::{BuildCache, is_cache_tag};
 use crate::cache::mounts;
 use crate::changes::base::Base;
 use crate::diagnostic::Diagnostic;
+use crate::graph::Graph;
 use crate::key::BuildReason;
 use crate::manifest::model::{Container, ContainerName, Mirror};
 use crate::manifest::pattern;
@@ -73,8 +74,8 @@ pub(crate) struct PlannedContainer {
     pub(crate) tag: Tag,
     /// Immutable tags that are added once the image is verified.
     pub(crate) tags: Vec<Tag>,
-    /// Containers on the longest chain from this one to one that nothing is built from: what waits for it decides how
-    /// urgent it is.
+    /// The cost of the longest way from this one to one that nothing is built from: what waits for it decides how urgent
+    /// it is. Until [`Plan::rank`] knows better every container costs the same.
     pub(crate) height: u64,
     /// The commit of the sources, marked where they differ from it.
     pub(crate) revision: Option<String>,
@@ -185,6 +186,14 @@ impl Plan {
     pub(crate) fn builds(&self, name: &str) -> bool {
         let planned = self.containers.get(name);
         planned.is_some_and(|planned| matches!(planned.work, Work::Build(_)))
+    }
+
+    /// Says how urgent each container is, by what the containers cost.
+    pub(crate) fn rank(&mut self, graph: &Graph, cost: impl Fn(&str) -> u64) {
+        let heights = graph.heights(cost);
+        for (name, planned) in &mut self.containers {
+            planned.height = heights.get(name.as_str()).copied().unwrap_or_default();
+        }
     }
 
     /// Parents that were not asked for, and that nothing is built from now, leave the run.

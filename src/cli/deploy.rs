@@ -8,7 +8,7 @@ use super::args::{FormatArg, PlanFormatArg};
 use super::released::{self, Released};
 use super::request::{DeployRequest, Invocation, PlanRequest, Selection};
 use super::selection::{Selected, Survey};
-use super::{builder, contexts, keys, registry};
+use super::{builder, contexts, cost, keys, registry};
 use crate::atomic_file;
 use crate::buildkit::dial::choose::Found;
 use crate::buildkit::session::auth::AuthService;
@@ -78,6 +78,7 @@ pub(crate) async fn run(
     let built = plan.containers.iter().filter(|(name, _)| plan.builds(name));
     let built = built.map(|(_, planned)| &planned.container);
     contexts::check(built, &project.manifest.root)?;
+    cost::rank(&mut plan, &project.graph, released.as_ref());
     let mut circumstances = ci::circumstances(&sources, environment);
     circumstances.reason.clone_from(&request.reason);
     execute(

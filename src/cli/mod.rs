@@ -3,6 +3,7 @@
 mod args;
 mod builder;
 mod contexts;
+mod cost;
 mod deploy;
 mod inputs;
 mod keys;

@@ -201,7 +201,7 @@ impl<'a> Moving<'a> {
                     self.done(&line).await;
                     return Ok(ExitCode::SUCCESS);
                 }
-                ChannelOutcome::Ended(verdict)
+                ChannelOutcome::Ended(Box::new(verdict))
             }
             Err(error) => {
                 let mut said = vec![error.to_string()];
@@ -214,7 +214,7 @@ impl<'a> Moving<'a> {
             }
         };
         let line = match &ended {
-            ChannelOutcome::Ended(Verdict::Moved) => {
+            ChannelOutcome::Ended(verdict) if **verdict == Verdict::Moved => {
                 format!("{channel} moved to release {release}")
             }
             ended => channel_line(&channel, ended, &release),
@@ -286,7 +286,11 @@ async fn plan_promotion(opened: &mut Opened, args: &PromoteArgs) -> Result<Plan,
                 stands: stands.clone(),
                 relation,
             };
-            let line = channel_line(&channel, &ChannelOutcome::Ended(verdict), &release);
+            let line = channel_line(
+                &channel,
+                &ChannelOutcome::Ended(Box::new(verdict)),
+                &release,
+            );
             return Err(missed(Diagnostic::error(line)));
         }
     }

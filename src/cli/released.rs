@@ -27,6 +27,7 @@ pub(super) struct Released {
     channel: Tag,
     /// `None`: of no commit that says what is in the image.
     containers: BTreeMap<ContainerName, Option<Commit>>,
+    seconds: BTreeMap<ContainerName, f64>,
 }
 
 /// With what containers are compared.
@@ -66,7 +67,16 @@ impl Released {
         Self {
             channel: standing.channel.clone(),
             containers: containers.collect(),
+            seconds: (standing.containers.iter())
+                .filter_map(|(name, placed)| Some((name.clone(), placed.seconds?)))
+                .collect(),
         }
+    }
+
+    /// How long the container's last build took, where it is known.
+    pub(super) fn milliseconds(&self, name: &str) -> Option<u64> {
+        let took = Duration::try_from_secs_f64(*self.seconds.get(name)?).ok()?;
+        u64::try_from(took.as_millis()).ok()
     }
 
     /// Groups the project's containers by the commit of their release.

@@ -105,7 +105,7 @@ pub(crate) enum Promotion {
 /// What became of one channel.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ChannelOutcome {
-    Ended(Verdict),
+    Ended(Box<Verdict>),
     /// Why it was not moved, what stands where, what to do.
     Failed(Vec<String>),
 }
@@ -113,7 +113,10 @@ pub(crate) enum ChannelOutcome {
 impl ChannelOutcome {
     /// It is where it should be.
     pub(crate) fn is_good(&self) -> bool {
-        !matches!(self, Self::Failed(_) | Self::Ended(Verdict::Stayed { .. }))
+        match self {
+            Self::Ended(verdict) => !matches!(**verdict, Verdict::Stayed { .. }),
+            Self::Failed(_) => false,
+        }
     }
 }
 

@@ -108,7 +108,7 @@ async fn told(end: ChannelEnd, mover: &Mover, plan: &Plan) -> (Tag, ChannelOutco
                 );
                 mover.events.warn(None, message).await;
             }
-            ChannelOutcome::Ended(verdict)
+            ChannelOutcome::Ended(Box::new(verdict))
         }
         Err(error) => ChannelOutcome::Failed(said(&error, mover)),
     };

@@ -153,6 +153,7 @@ pub(crate) async fn before<'a>(
                 commit: None,
                 dirty: false,
                 created: clock::timestamp(),
+                seconds: None,
             };
             before.insert(name.clone(), placed);
         }

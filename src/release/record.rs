@@ -113,6 +113,12 @@ pub(crate) enum PublishedStatus {
     Found,
 }
 
+impl Published {
+    fn took(&self) -> Option<f64> {
+        (self.status == PublishedStatus::Built).then_some(self.seconds)
+    }
+}
+
 /// A channel that a record moves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Due {
@@ -149,6 +155,9 @@ pub(crate) struct Placed {
     pub dirty: bool,
     /// When the release was recorded, or promoted.
     pub created: Timestamp,
+    /// How long its build took, where it was built for that release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 impl Placed {
@@ -183,6 +192,7 @@ impl Record {
                         commit: self.commit.clone(),
                         dirty: self.dirty,
                         created: self.created,
+                        seconds: image.took(),
                     };
                     (name.clone(), placed)
                 })

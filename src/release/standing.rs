@@ -178,6 +178,10 @@ impl Standing {
                 Some(_) => false,
             };
             if force || advances {
+                let mut image = image.clone();
+                // Not built for this release: what its last build took is still the best that is known.
+                let before = self.containers.get(&name).and_then(|placed| placed.seconds);
+                image.seconds = image.seconds.or(before);
                 moved |= self.containers.insert(name, image.clone()).as_ref() != Some(&image);
             }
         }

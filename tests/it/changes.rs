@@ -82,7 +82,8 @@ fn a_branch_deploys_what_it_changed_and_says_why() {
     has(
         &ended.stderr,
         &format!(
-            "\ncompared with {base} (merge-base with main)\n  train: containers/train/main.py"
+            "\ncompared with {base} (merge-base with main)\n  train: first build: nothing published says what it was \
+             made from (containers/train/main.py is new"
         ),
     );
     assert_eq!(tags(&workspace.repository("train")), ["r1"]);

@@ -91,6 +91,13 @@ fn endless(number: u32) -> (String, String) {
     (dockerfile, format!("^{mark}$"))
 }
 
+/// The same, but it ends well by itself after a while: long enough to be stopped, and to be run once more.
+fn lasting(number: u32) -> (String, String) {
+    let (dockerfile, mark) = endless(number);
+    let dockerfile = dockerfile.replace("sleep", "timeout 8 sleep");
+    (format!("{} || true\n", dockerfile.trim_end()), mark)
+}
+
 fn count(mark: &str) -> usize {
     let found = Command::new("pgrep").args(["-fc", mark]).output().unwrap();
     String::from_utf8_lossy(&found.stdout)
@@ -128,7 +135,8 @@ fn every_driver_builds_pushes_caches_and_cancels() {
             ["buildcache", "latest", "r1", "r2"],
             "{name}"
         );
-        // The release that follows takes the cache that the first one has exported.
+        // What is built next takes the cache that the first release has exported.
+        workspace.dockerfile("etl", "FROM base\nRUN cat /once\nRUN echo more\n");
         let events = driven
             .run(&workspace, &["build", "etl", "--progress", "json"])
             .stdout;
@@ -252,13 +260,14 @@ fn a_builder_that_dies_ends_in_a_clear_error_and_one_that_comes_back_goes_on() {
     );
     gone(&mark);
 
+    let (dockerfile, mark) = lasting(21);
+    workspace.dockerfile("etl", &dockerfile);
+    workspace.commit();
     let bridge = Bridge::again(&address);
     let skiff = start();
     until("the step runs", || running(&mark));
     drop(bridge);
     gone(&mark);
-    // What it is to build the second time ends by itself.
-    workspace.dockerfile("etl", &fresh());
     let _bridge = Bridge::again(&address);
     let ended = finished(skiff);
     good(&ended, &["building again on"]);
@@ -294,21 +303,13 @@ fn a_dead_endpoint_of_a_pool_is_passed_over_and_one_that_dies_hands_its_work_on(
     );
 
     // All of them wait; then the first builder goes.
-    let mark = format!("^sleep 430{:05}$", std::process::id());
-    let wait = format!(
-        "FROM BUSYBOX\nRUN echo {} && {}\n",
-        fastrand::u64(..),
-        mark.trim_matches(['^', '$'])
-    );
+    let (wait, mark) = lasting(30);
     for name in &names {
         workspace.dockerfile(name, &wait.replace("echo", &format!("echo {name}")));
     }
     workspace.commit();
     let skiff = workspace.start(&["deploy", "--release", "r2", "--jobs", "6"]);
     until("all steps run", || count(&mark) == 6);
-    for name in &names {
-        workspace.dockerfile(name, &text);
-    }
     drop(first);
     until("its steps are gone", || count(&mark) < 6);
     second.break_connections();
