@@ -54,16 +54,19 @@ pub(crate) async fn run(
         ecr,
         ..CredentialSources::new(environment.docker_config())
     };
-    let released = released(&project, &survey, &request, &credentials).await;
+    let cancel = cancel::on_signals(output.clone()).map_err(|error| {
+        Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
+    })?;
+    let released = tokio::select! {
+        released = released(&project, &survey, &request, &credentials) => released,
+        () = cancel.cancelled() => return Err(interrupted()),
+    };
     let selected = survey.select(&project, &request.selection, released.as_ref())?;
     let sources = survey.sources(&project, &selected.containers)?;
     let mut plan = make_plan(&project, selected, &request, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
     one_platform(&plan)?;
     let client = client(&project.manifest, credentials.clone());
-    let cancel = cancel::on_signals(output.clone()).map_err(|error| {
-        Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
-    })?;
     let said = tokio::select! {
         said = keys::settle(&mut plan, &project, &request, &client) => said?,
         () = cancel.cancelled() => return Err(interrupted()),

@@ -117,7 +117,7 @@ impl From<Failure> for JobError {
 }
 
 /// How often a push that failed is tried again. Nothing is rebuilt: the builder still has every step.
-const PUSH_RETRIES: u32 = 2;
+const PUSH_RETRIES: u32 = 4;
 
 /// Builds, pushes and verifies. `parents`: the images of this run's parents, by container name.
 pub(super) async fn run(

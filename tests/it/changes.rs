@@ -78,7 +78,7 @@ fn a_branch_deploys_what_it_changed_and_says_why() {
     );
     has_not(&ended.stdout, "etl");
 
-    let ended = workspace.deploy(&["--release", "r1"]);
+    let ended = workspace.deploy_changed(&["--release", "r1"]);
     has(
         &ended.stderr,
         &format!(
@@ -279,8 +279,8 @@ fn codebuild_says_what_was_there_before() {
 fn each_container_is_compared_with_its_own_release() {
     let workspace = two();
     let first = commit_of(&workspace, "HEAD");
-    workspace.deploy(&["--all", "--release", "r1"]);
-    let nothing = workspace.deploy(&[]);
+    workspace.deploy_changed(&["--all", "--release", "r1"]);
+    let nothing = workspace.deploy_changed(&[]);
     let line = format!(
         "nothing changed since {} (the last release)\n",
         &first[..12]
@@ -290,7 +290,7 @@ fn each_container_is_compared_with_its_own_release() {
         workspace.write(&format!("containers/{name}/a.py"), "1");
         workspace.commit();
     }
-    workspace.deploy(&["etl", "--release", "r2"]);
+    workspace.deploy_changed(&["etl", "--release", "r2"]);
     workspace.dockerfile("new", "FROM BUSYBOX\n");
     workspace.commit();
     // What happened to `train` before the last release still counts: it was not part of it.

@@ -17,7 +17,7 @@ fn deploy(registry: &GuardedRegistry, config: &str) -> (Workspace, Command) {
     workspace.manifest_for(&registry.host(), "");
     workspace.commit();
     workspace.write(".git/docker/config.json", config);
-    let mut command = workspace.skiff(&["deploy", "--release", "r1"]);
+    let mut command = workspace.skiff(&["deploy", "--all", "--release", "r1"]);
     command.env("DOCKER_CONFIG", workspace.root().join(".git/docker"));
     (workspace, command)
 }

@@ -29,7 +29,7 @@ fn every_container_gets_release_channel_and_cache_tags() {
     let workspace = chain();
     workspace.write("containers/train/main.py", "print()");
     workspace.commit();
-    let ended = workspace.deploy(&["--release", "r1"]);
+    let ended = workspace.deploy_changed(&["--release", "r1"]);
     for name in ["base", "train", "etl"] {
         let repository = workspace.repository(name);
         assert_eq!(tags(&repository), ["buildcache", "latest", "r1"], "{name}");

@@ -83,7 +83,7 @@ fn a_wrong_flag_and_a_missing_manifest() {
         &["nowhere.toml"],
     );
     fails(
-        &workspace.run(&["deploy", "--release", "not a tag"]),
+        &workspace.run(&["deploy", "--all", "--release", "not a tag"]),
         2,
         &["--release", "not a tag"],
     );
@@ -190,7 +190,7 @@ fn a_registry_that_fails_for_good_in_the_middle_of_the_push() {
     workspace.manifest_for(&gate.host(), "");
     workspace.commit();
     fails(
-        &workspace.run(&["deploy", "--release", "r1"]),
+        &workspace.run(&["deploy", "--all", "--release", "r1"]),
         1,
         &["push failed", "500", "safe"],
     );
@@ -245,7 +245,7 @@ fn a_channel_that_cannot_be_moved_is_exit_code_3() {
     workspace.manifest_for(&gate.host(), "");
     workspace.commit();
     fails(
-        &workspace.run(&["deploy", "--release", "r1"]),
+        &workspace.run(&["deploy", "--all", "--release", "r1"]),
         3,
         &["latest", "403", "the images are complete"],
     );
@@ -298,7 +298,7 @@ fn a_push_that_stalls_is_given_up_and_a_silent_command_is_not() {
     ));
     workspace.manifest_for(&gate.host(), "[cache]\nbackend = \"none\"\n");
     workspace.commit();
-    let mut command = workspace.skiff(&["deploy", "--release", "r1"]);
+    let mut command = workspace.skiff(&["deploy", "--all", "--release", "r1"]);
     command.env("SKIFF_STALL_TIMEOUT", "3s");
     let stalled = ended(command);
     fails(
@@ -328,7 +328,7 @@ fn a_builder_without_room_says_so_and_what_to_do() {
     workspace.write("containers/etl/large", vec![0; 300_000_000]);
     workspace.manifest("[defaults]\nnetwork = \"none\"\n");
     workspace.commit();
-    let mut command = workspace.skiff(&["deploy", "--release", "r1"]);
+    let mut command = workspace.skiff(&["deploy", "--all", "--release", "r1"]);
     command.env("DOCKER_HOST", engine.address());
     fails(
         &ended(command),
@@ -342,7 +342,14 @@ fn a_builder_without_room_says_so_and_what_to_do() {
 fn a_closed_stdout_stops_no_release() {
     let workspace = one("FROM BUSYBOX\nRUN echo > /x\n");
     for progress in ["plain", "json"] {
-        let skiff = workspace.skiff(&["deploy", "--release", progress, "--progress", progress]);
+        let skiff = workspace.skiff(&[
+            "deploy",
+            "--all",
+            "--release",
+            progress,
+            "--progress",
+            progress,
+        ]);
         // Closed from the start; and a reader that is gone at once.
         for script in [
             "exec \"$0\" \"$@\" >&-",

@@ -14,13 +14,10 @@ use crate::support::workspace::{Ended, Workspace};
 /// What became of each container, by the metadata file of a deploy with these arguments.
 fn statuses(workspace: &Workspace, arguments: &[&str]) -> (Vec<String>, Ended) {
     let file = workspace.root().join(".git/metadata.json");
-    let file_flag = ["--metadata-file", file.to_str().unwrap()];
-    // By the clock, two releases within a second would have one name.
-    let name = format!("n{}", fastrand::u64(..));
-    let release = ["--release", name.as_str()];
-    let named = arguments.contains(&"--release");
-    let release = if named { &[][..] } else { &release[..] };
-    let ended = workspace.deploy(&[arguments, &file_flag, release].concat());
+    // Releases are named by the clock, in seconds, and a name is given once.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let ended =
+        workspace.deploy(&[arguments, &["--metadata-file", file.to_str().unwrap()]].concat());
     let metadata: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     let status =
         |(name, value): (&String, &Value)| format!("{name} {}", value["status"].as_str().unwrap());

@@ -415,7 +415,7 @@ fn one_time_makes_one_digest() {
         workspace.dockerfile("etl", &dockerfile.replace("BUSYBOX\n", "BUSYBOX AS all\n"));
         workspace.commit();
         let built = |release: &str| {
-            let mut command = workspace.skiff(&["deploy", "--release", release]);
+            let mut command = workspace.skiff(&["deploy", "--all", "--release", release]);
             command.env("SOURCE_DATE_EPOCH", "1700000000");
             has(&ended(command), 0, &[]);
             manifest(&workspace.repository("etl"), release).unwrap()

@@ -44,7 +44,7 @@ fn a_set_larger_than_the_quota_moves_and_comes_back_with_immutable_tags_and_an_e
     });
     let workspace = six();
     // Its token ends in the middle, hours before it should: nothing is released, and the next run has another one.
-    let ended = run(&workspace, &ecr, &["deploy", "--release", "r1"]);
+    let ended = run(&workspace, &ecr, &["deploy", "--all", "--release", "r1"]);
     let text = format!("{}{}", ended.stdout, ended.stderr);
     assert!(ended.code == 1 || ended.code == 3, "{text}");
     assert!(text.contains("403") && text.contains("safe"), "{text}");
@@ -55,7 +55,7 @@ fn a_set_larger_than_the_quota_moves_and_comes_back_with_immutable_tags_and_an_e
     );
     assert!(text.contains(&state), "{text}");
     for release in ["r1", "r2"] {
-        let ended = run(&workspace, &ecr, &["deploy", "--release", release]);
+        let ended = run(&workspace, &ecr, &["deploy", "--all", "--release", release]);
         let text = format!("{}{}", ended.stdout, ended.stderr);
         assert_eq!(ended.code, 0, "{text}");
         if release == "r1" {

@@ -129,7 +129,14 @@ fn an_older_commit_is_superseded_and_a_diverged_one_stays() {
         "s",
     ];
     workspace.git(&[&["-C", clone.to_str().unwrap()], &commit[..]].concat());
-    let mut command = workspace.skiff(&["deploy", "--release", "forced", "--channel", "latest"]);
+    let mut command = workspace.skiff(&[
+        "deploy",
+        "--all",
+        "--release",
+        "forced",
+        "--channel",
+        "latest",
+    ]);
     command.args(["--force-promote"]);
     ends(
         &crate::support::workspace::ended(command),
@@ -137,7 +144,7 @@ fn an_older_commit_is_superseded_and_a_diverged_one_stays() {
         &["latest moved"],
     );
     assert_ne!(set(&workspace, "latest"), newest);
-    let mut command = workspace.skiff(&["deploy", "--release", "unknown"]);
+    let mut command = workspace.skiff(&["deploy", "--all", "--release", "unknown"]);
     command.current_dir(&clone);
     ends(
         &crate::support::workspace::ended(command),
@@ -335,7 +342,7 @@ fn a_state_repository_that_may_not_be_read_or_written() {
     let gate = Gate::start(&[denied("GET", "/skiff/")]);
     workspace.manifest_for(&gate.host(), "[cache]\nbackend = \"none\"\n");
     workspace.commit();
-    let ended = workspace.run(&["deploy", "--release", "r1"]);
+    let ended = workspace.run(&["deploy", "--all", "--release", "r1"]);
     ends(
         &ended,
         2,
@@ -351,7 +358,7 @@ fn a_state_repository_that_may_not_be_read_or_written() {
     let gate = Gate::start(&[denied("POST", "/skiff/blobs/")]);
     workspace.manifest_for(&gate.host(), "[cache]\nbackend = \"none\"\n");
     workspace.commit();
-    let ended = workspace.run(&["deploy", "--release", "r2"]);
+    let ended = workspace.run(&["deploy", "--all", "--release", "r2"]);
     ends(
         &ended,
         3,
@@ -418,7 +425,7 @@ fn records_that_are_foreign_damaged_or_of_a_later_skiff() {
         "{\"format\": 2}",
     );
     change(&workspace, "3");
-    let ended = workspace.run(&["deploy", "--release", "r3"]);
+    let ended = workspace.run(&["deploy", "--all", "--release", "r3"]);
     ends(&ended, 3, &["a later version of skiff", "update skiff"]);
     assert_eq!(set(&workspace, "latest"), set(&workspace, "r2"));
     put(
@@ -427,7 +434,7 @@ fn records_that_are_foreign_damaged_or_of_a_later_skiff() {
         "{\"format\": 2}",
     );
     ends(
-        &workspace.run(&["deploy", "--release", "r4"]),
+        &workspace.run(&["deploy", "--all", "--release", "r4"]),
         2,
         &["a later version", "nothing was built"],
     );

@@ -136,6 +136,16 @@ impl Piped {
     }
 }
 
+impl Piped {
+    /// Why a program that ended without an answer did so. To be asked once it has ended, and once only.
+    fn last_words(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let said = ready!(Pin::new(&mut self.said).poll(cx)).unwrap_or_default();
+        self.heard = true;
+        let last = said.lines().last().unwrap_or("it ended without a word");
+        Poll::Ready(io::Error::other(last.to_owned()))
+    }
+}
+
 impl AsyncRead for Piped {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -147,10 +157,7 @@ impl AsyncRead for Piped {
         if buf.filled().len() > before {
             self.heard = true;
         } else if !self.heard && buf.remaining() > 0 {
-            self.heard = true;
-            let said = ready!(Pin::new(&mut self.said).poll(cx)).unwrap_or_default();
-            let last = said.lines().last().unwrap_or("it ended without a word");
-            return Poll::Ready(Err(io::Error::other(last.to_owned())));
+            return self.last_words(cx).map(Err);
         }
         Poll::Ready(Ok(()))
     }
@@ -162,7 +169,13 @@ impl AsyncWrite for Piped {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.input).poll_write(cx, bytes)
+        match ready!(Pin::new(&mut self.input).poll_write(cx, bytes)) {
+            // It ended before it was asked anything.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && !self.heard => {
+                self.last_words(cx).map(Err)
+            }
+            result => Poll::Ready(result),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

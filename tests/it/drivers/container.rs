@@ -111,7 +111,7 @@ fn auto_takes_a_container_where_the_engine_has_no_containerd_store() {
         ],
     );
     assert_eq!(image.containers().len(), 1);
-    let other = workspace.run(&["deploy", "--release", "r2"]);
+    let other = workspace.run(&["deploy", "--all", "--release", "r2"]);
     good(
         &other,
         &["(driver docker: the engine has the containerd image store)"],

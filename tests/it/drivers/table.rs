@@ -95,7 +95,8 @@ fn endless(number: u32) -> (String, String) {
 fn lasting(number: u32) -> (String, String) {
     let (dockerfile, mark) = endless(number);
     let dockerfile = dockerfile.replace("sleep", "timeout 8 sleep");
-    (format!("{} || true\n", dockerfile.trim_end()), mark)
+    let dockerfile = dockerfile.trim_end();
+    (format!("{dockerfile} || echo > /once\n"), mark)
 }
 
 fn count(mark: &str) -> usize {
@@ -119,7 +120,7 @@ fn every_driver_builds_pushes_caches_and_cancels() {
             driven.workspace(&[("base", &fresh()), ("etl", "FROM base\nRUN cat /once\n")]);
         let name = driven.name;
         for release in ["r1", "r2"] {
-            let ended = driven.run(&workspace, &["deploy", "--release", release]);
+            let ended = driven.run(&workspace, &["deploy", "--all", "--release", release]);
             good(
                 &ended,
                 &[&format!("(driver {name}: builder."), "latest moved"],

@@ -123,8 +123,19 @@ impl Workspace {
         ended(self.skiff(arguments))
     }
 
-    /// Runs it and insists on success.
+    /// Deploys and insists on success: the containers whose names come first, without names all of them, changed or not.
     pub(crate) fn deploy(&self, arguments: &[&str]) -> Ended {
+        let named = arguments.first().is_some_and(|a| !a.starts_with('-'));
+        let all: &[&str] = if named || arguments.contains(&"--all") {
+            &[]
+        } else {
+            &["--all"]
+        };
+        self.deploy_changed(&[arguments, all].concat())
+    }
+
+    /// Deploys what changed, as users do, and insists on success.
+    pub(crate) fn deploy_changed(&self, arguments: &[&str]) -> Ended {
         let ended = self.run(&[&["deploy"], arguments].concat());
         assert_eq!(ended.code, 0, "{}\n{}", ended.stdout, ended.stderr);
         ended
