@@ -169,6 +169,7 @@ fn alone_a_deploy_that_is_killed_while_it_releases_is_finished_by_the_next_run()
             "-f",
             file,
             "deploy",
+            "--all",
             "--allow-dirty",
             "--progress",
             "quiet",
