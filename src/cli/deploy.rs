@@ -57,8 +57,9 @@ pub(crate) async fn run(
     let cancel = cancel::on_signals(output.clone()).map_err(|error| {
         Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
     })?;
+    let client = client(&project.manifest, credentials.clone());
     let released = tokio::select! {
-        released = released(&project, &survey, &request, &credentials) => released,
+        released = released(&project, &survey, &request, &credentials, &client) => released,
         () = cancel.cancelled() => return Err(interrupted()),
     };
     let selected = survey.select(&project, &request.selection, released.as_ref())?;
@@ -66,7 +67,6 @@ pub(crate) async fn run(
     let mut plan = make_plan(&project, selected, &request, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
     one_platform(&plan)?;
-    let client = client(&project.manifest, credentials.clone());
     let said = tokio::select! {
         said = keys::settle(&mut plan, &project, &request, &client) => said?,
         () = cancel.cancelled() => return Err(interrupted()),
@@ -143,6 +143,7 @@ async fn released(
     survey: &Survey,
     request: &DeployRequest,
     credentials: &CredentialSources,
+    registry: &Client,
 ) -> Option<Released> {
     let manifest = &project.manifest;
     let decides = matches!(request.selection, Selection::Changed { since: None });
@@ -157,8 +158,7 @@ async fn released(
     };
     let moves = channel::decide(&manifest.channels, &survey.sources, &asked).moves;
     let channel = moves.first().or_else(|| manifest.channels.keys().next())?;
-    let registry = client(manifest, credentials.clone());
-    let store = Store::new(registry, manifest.state.clone());
+    let store = Store::new(registry.clone(), manifest.state.clone());
     released::read(&store, channel, request.dry_run).await
 }
 
