@@ -4,16 +4,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stack import Stack
+from workload import CONTAINERS
 
 
 @dataclass
 class Peer:
     name: str
     title: str
-    command: list[str]
+    base: list[str]  # the command, to which names are added
+    everything: list[str] = field(default_factory=list)  # what stands for all names
     env: dict[str, str] = field(default_factory=dict)
     # Where the builder's steps are told: "log" is buildx's rawjson in its output, else a file of skiff's events.
     events: Path | None = None
+
+    def command(self, names: list[str]) -> list[str]:
+        return self.base + (self.everything if names == CONTAINERS else names)
 
     def environment(self, stack: Stack, release: str) -> dict[str, str]:
         where = {"REGISTRY": f"{stack.registry}/{self.name}", "RELEASE": release, "TIMESTAMP": release}
@@ -29,10 +34,10 @@ def peers(stack: Stack, skiff: Path) -> list[Peer]:
     bake = ["docker", "buildx", "bake", "--progress", "rawjson", "--file", "docker-bake.hcl"]
     local_cache = str(stack.home / "checkout/.docker-cache")
     events = stack.home / "events.ndjson"
-    deploy = [str(skiff), "deploy", "--all", "--progress", "plain", "--events", str(events)]
+    deploy = [str(skiff), "deploy", "--progress", "plain", "--events", str(events)]
     return [
-        Peer("legacy", "legacy deploy.sh", ["./deploy.sh"], {"CACHE": local_cache}),
+        Peer("legacy", "legacy deploy.sh", ["./deploy.sh"], env={"CACHE": local_cache}),
         Peer("bake", "bake", bake),
         Peer("bake-attrs", "bake + attributes", [*bake, "--file", "docker-bake.attrs.hcl"]),
-        Peer("skiff", "skiff", deploy, events=events),
+        Peer("skiff", "skiff", deploy, ["--all"], events=events),
     ]

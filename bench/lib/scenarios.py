@@ -17,6 +17,8 @@ class Scenario:
     name: str
     title: str
     change: dict[str, str] = field(default_factory=dict)  # file → line that is added to it in each container
+    among: list[str] = field(default_factory=lambda: CONTAINERS)  # the containers that are changed, and built by name
+    reverted: bool = False  # the change is released first, unmeasured; then a commit takes it back
 
 
 COLD = Scenario("cold", "cold: empty registry too")
@@ -24,6 +26,8 @@ WARM = [
     Scenario("unchanged", "nothing changed"),
     Scenario("source", "a source line in each", {SOURCE: "# a line that was not there"}),
     Scenario("requirement", "a requirement in each", {REQUIREMENTS: "humanize==4.13.0"}),
+    Scenario("one", "a source line in one of four", {SOURCE: "# a line that was not there"}, ["train"]),
+    Scenario("revert", "back to an earlier commit", {SOURCE: "# a line that is taken back"}, reverted=True),
 ]
 SCENARIOS = {scenario.name: scenario for scenario in [*WARM, COLD]}
 
@@ -60,12 +64,16 @@ class Bench:
     def _measure(self, scenario: Scenario, peer: Peer, prepare_registry) -> Run:
         """The legacy script's parallel pushes fail now and then: a failed run is told, counted, and repeated."""
         for attempt in range(1, self.ATTEMPTS + 1):
-            self._workload.check_out(scenario.change)
+            self._workload.check_out(scenario.change, scenario.among)
             prepare_registry()
             self._stack.fresh_runner()
             self._count += 1
             name = f"{self._count:03}-{scenario.name}-{peer.name}"
             try:
+                if scenario.reverted:
+                    self._once(scenario, peer, f"{name}-before")
+                    self._workload.revert()
+                    self._stack.fresh_runner()
                 return self._once(scenario, peer, name)
             except BenchError as error:
                 self.failures[peer.name] = self.failures.get(peer.name, 0) + 1
@@ -76,7 +84,7 @@ class Bench:
         log = self._log(name)
         mark = self._registry.mark()
         env = peer.environment(self._stack, name)
-        timed = run(peer.command, cwd=self._workload.folder, env=env, log=log, limit=self.LIMIT)
+        timed = run(peer.command(scenario.among), cwd=self._workload.folder, env=env, log=log, limit=self.LIMIT)
         traffic = self._registry.traffic_since(mark)
         if timed.code:
             raise BenchError(f"exit code {timed.code}, see {log}")
@@ -94,7 +102,7 @@ class Bench:
     def _check(self, scenario: Scenario, peer: Peer, release: str) -> float:
         """Every container's image is in the registry, tagged, with the changed file in it. When the last one was."""
         released = 0.0
-        for container in CONTAINERS:
+        for container in scenario.among:
             repository = f"{peer.name}/{container}"
             released = max(released, self._registry.released_at(repository, release))
             for file in scenario.change or [SOURCE]:

@@ -92,7 +92,7 @@ class Transfer:
         log = self._stack.home / "runs" / f"{name}.log"
         os.sync()
         env = peer.environment(self._stack, name)
-        timed = run(peer.command, cwd=self.folder, env=env, log=log, limit=self.LIMIT)
+        timed = run(peer.base, cwd=self.folder, env=env, log=log, limit=self.LIMIT)
         if timed.code:
             raise BenchError(f"{name}: exit code {timed.code}, see {log}")
         read = steps.from_events if peer.events else steps.from_rawjson

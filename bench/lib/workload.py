@@ -35,13 +35,17 @@ class Workload:
         git(self._origin, "init", "--quiet", "--initial-branch", "main")
         commit_all(self._origin, "The bench's containers")
 
-    def check_out(self, change: dict[str, str]) -> None:
-        """A fresh clone in which `change` (file name → line) is appended in each container and committed."""
+    def check_out(self, change: dict[str, str], among: list[str]) -> None:
+        """A fresh clone in which `change` (file name → line) is appended in each of these containers and committed."""
         shutil.rmtree(self.folder, ignore_errors=True)
         git(self._origin, "clone", "--quiet", str(self._origin), str(self.folder))
         for file, line in change.items():
-            for container in CONTAINERS:
+            for container in among:
                 with (self.folder / "containers" / container / file).open("a") as text:
                     text.write(line + "\n")
         if change:
             commit_all(self.folder, "A change in each container")
+
+    def revert(self) -> None:
+        """Takes the last commit back by a new one."""
+        git(self.folder, "revert", "--no-edit", "HEAD")

@@ -3,7 +3,8 @@
 # local, the image is loaded into the engine, and three tags are pushed at once.
 set -euo pipefail
 
-for name in features train inference report; do
+(($#)) || set -- features train inference report
+for name; do
     image=$REGISTRY/$name
     docker pull "$image:latest" || echo "no $image:latest to build on"
     docker buildx build \
