@@ -25,7 +25,7 @@ const STEP: &str = "--deepen=50";
 pub(crate) enum FetchError {
     #[error("there is no remote to fetch more history from")]
     NoRemote,
-    #[error("git {0} did not end within {} seconds", FETCH.as_secs())]
+    #[error("git {0} did not end within {seconds} seconds", seconds = FETCH.as_secs())]
     TimedOut(&'static str),
     #[error(transparent)]
     Git(#[from] GitError),
