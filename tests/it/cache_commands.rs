@@ -10,12 +10,13 @@ use crate::support::stack::{self, SecondEngine};
 use crate::support::workspace::{Ended, Workspace, ended};
 
 const MOUNT: &str = "FROM BUSYBOX\nRUN date > /deps\nCOPY lock /\n\
-    RUN --mount=type=cache,id=ID,target=/c cat /lock >> /c/log\n";
+    RUN --mount=type=cache,id=ID,target=/c cat /lock >> /c/log; echo ID\n";
 
 /// `etl` with a cache mount, deployed from `main` as r1 and from `feature/x` as r2, each with a cache of its own.
 fn deployed() -> Workspace {
     let workspace = Workspace::new();
     let id = format!("m-{}", workspace.prefix);
+    // The id is no part of a step's cache: the words of the step set workspaces apart.
     workspace.dockerfile("etl", &MOUNT.replace("ID", &id));
     workspace.manifest("[cache]\nexport = \"always\"\nmounts = \"registry\"\n");
     workspace.write("containers/etl/lock", "one\n");
