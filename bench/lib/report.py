@@ -4,6 +4,7 @@ from statistics import median
 
 import steps
 from peers import BASE, Peer
+from planning import GIT, PlanRun
 from scenarios import SCENARIOS, Run
 from transfer import FIRST, SECOND, TransferRun
 
@@ -11,16 +12,26 @@ from transfer import FIRST, SECOND, TransferRun
 GOALS = {"unchanged": 0.03, "source": 0.9, "requirement": 0.85, "one": 1.0, "revert": 0.05, "cold": 0.9}
 CONTEXT_GOAL = 1.0
 MEMORY_GOAL_MIB = 64
+PLAN_GOAL_SECONDS, PLAN_GOAL, PLAN_MEMORY_GOAL_MIB = 1.0, 2.5, 200
 LONGEST = 8  # steps in a profile
 
 
-def render(machine: list[str], notes: list[str], peers: list[Peer], runs: list[Run], transfers: list[TransferRun]) -> str:
+def render(
+    machine: list[str],
+    notes: list[str],
+    peers: list[Peer],
+    runs: list[Run],
+    transfers: list[TransferRun],
+    plans: list[PlanRun],
+) -> str:
     parts = ["# Results", "*Written by `bench/run`; [README.md](README.md) says what is compared and how.*"]
     parts.append("\n".join(f"- {line}" for line in machine + notes))
     if runs:
         parts += _deploys(peers, runs)
     if transfers:
         parts += _transfers(transfers)
+    if plans:
+        parts += _plans(plans)
     return "\n\n".join(parts) + "\n"
 
 
@@ -132,3 +143,22 @@ def _transfers(transfers: list[TransferRun]) -> list[str]:
     memory = f"skiff's peak memory (VmHWM) over all of these: {peak:.0f} MiB; {_verdict(peak, MEMORY_GOAL_MIB)} (MiB)."
     head = ["median", "docker buildx build", "skiff", "ratio", "goal"]
     return ["## A context of 1 GB in 20,000 files", _table(head, rows), memory]
+
+
+# ---- plans -----------------------------------------------------------------------------------------------------------
+
+
+def _plans(plans: list[PlanRun]) -> list[str]:
+    def middle(what: str) -> float:
+        return median(run.seconds for run in plans if run.what == what)
+
+    git = middle(GIT)
+    rows = [[GIT, f"{git:.2f} s", "", ""]]
+    for what in dict.fromkeys(run.what for run in plans if run.what != GIT):
+        seconds, ratio = middle(what), middle(what) / git
+        peak = max(run.peak_kib for run in plans if run.what == what) / 1024
+        goals = [_verdict(seconds, PLAN_GOAL_SECONDS) + " (s)", _verdict(ratio, PLAN_GOAL) + f" ({ratio:.2f} × {GIT})"]
+        goals.append(_verdict(peak, PLAN_MEMORY_GOAL_MIB) + " (MiB)")
+        rows.append([what, f"{seconds:.2f} s", f"{peak:.0f} MiB", "; ".join(goals)])
+    head = ["median, warm file cache", "seconds", "peak memory", "goals"]
+    return ["## A plan over 1,000 containers and 200,000 files of 4 KiB", _table(head, rows)]
