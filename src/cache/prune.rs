@@ -63,7 +63,9 @@ impl Criteria {
         let among = |branches: &BranchCaches| {
             let tag = cache.reference.tag.clone();
             let container = cache.owner.containers.first().cloned();
-            container.zip(tag).is_some_and(|key| branches.contains(&key))
+            container
+                .zip(tag)
+                .is_some_and(|key| branches.contains(&key))
         };
         let is_build = matches!(cache.content, Content::Build { .. });
         let young = |age| !cache.is_older_than(age, now);
@@ -75,7 +77,10 @@ impl Criteria {
             is_build && branch.is_some_and(is_branch) && !among(living)
         };
         !self.older_than.is_some_and(young)
-            && self.named.as_ref().is_none_or(|named| is_build && among(named))
+            && self
+                .named
+                .as_ref()
+                .is_none_or(|named| is_build && among(named))
             && self.living.as_ref().is_none_or(gone)
     }
 }
@@ -144,11 +149,7 @@ pub(crate) struct Pruned {
 }
 
 /// Takes them away. What fails is reported, and the rest goes on; a registry that deletes nothing is asked once.
-pub(crate) async fn prune(
-    goes: Vec<StoredCache>,
-    registry: &Client,
-    ecr: Option<&Ecr>,
-) -> Pruned {
+pub(crate) async fn prune(goes: Vec<StoredCache>, registry: &Client, ecr: Option<&Ecr>) -> Pruned {
     let mut pruned = Pruned::default();
     let mut by_repository: BTreeMap<Repository, Vec<StoredCache>> = BTreeMap::new();
     for cache in goes {
@@ -187,13 +188,10 @@ async fn unmoved(
     unmoved
 }
 
-async fn by_tag(
-    repository: &Repository,
-    caches: Vec<StoredCache>,
-    ecr: &Ecr,
-    pruned: &mut Pruned,
-) {
-    let tags = caches.iter().filter_map(|cache| cache.reference.tag.clone());
+async fn by_tag(repository: &Repository, caches: Vec<StoredCache>, ecr: &Ecr, pruned: &mut Pruned) {
+    let tags = caches
+        .iter()
+        .filter_map(|cache| cache.reference.tag.clone());
     let tags: Vec<Tag> = tags.collect();
     match ecr.delete_tags(repository.path(), &tags).await {
         Err(error) => pruned.failed.push(error.diagnostic()),
@@ -204,7 +202,9 @@ async fn by_tag(
             }
             let stays = |cache: &StoredCache| {
                 let tag = cache.reference.tag.as_ref().map(Tag::as_str);
-                failed.iter().any(|(failed, _)| Some(failed.as_str()) == tag)
+                failed
+                    .iter()
+                    .any(|(failed, _)| Some(failed.as_str()) == tag)
             };
             let deleted = caches.into_iter().filter(|cache| !stays(cache));
             pruned.deleted.extend(deleted);
@@ -220,7 +220,10 @@ async fn by_digest(
 ) {
     let mut by_digest: BTreeMap<Digest, Vec<StoredCache>> = BTreeMap::new();
     for cache in caches {
-        by_digest.entry(cache.digest.clone()).or_default().push(cache);
+        by_digest
+            .entry(cache.digest.clone())
+            .or_default()
+            .push(cache);
     }
     for (digest, caches) in by_digest {
         match registry.delete_manifest(repository, &digest).await {

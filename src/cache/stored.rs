@@ -222,7 +222,8 @@ pub(super) mod tests {
 
     #[test]
     fn an_image_is_no_cache_unless_its_config_says_so_and_nothing_else_is_one() {
-        let image = serde_json::json!({"config": part(media_type::OCI_CONFIG, "c", 1), "layers": []});
+        let image =
+            serde_json::json!({"config": part(media_type::OCI_CONFIG, "c", 1), "layers": []});
         assert!(matches!(Seen::of(&raw(&image)), Seen::Image(..)));
         let index = serde_json::json!({"manifests": [part(media_type::OCI_MANIFEST, "m", 1)]});
         let artifact = serde_json::json!({"config": part("application/x", "c", 1)});

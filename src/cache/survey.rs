@@ -80,9 +80,9 @@ pub(crate) async fn survey(
             match found {
                 Ok(Some(cache)) => caches.push(cache),
                 Ok(None) => {}
-                Err(error) => survey.warnings.push(Diagnostic::warning(format!(
-                    "{image} is left out: {error}"
-                ))),
+                Err(error) => survey
+                    .warnings
+                    .push(Diagnostic::warning(format!("{image} is left out: {error}"))),
             }
         }
         for cache in &mut caches {
@@ -201,7 +201,10 @@ async fn tell_times(
         Ok(times) => times,
         Err(error) => {
             let found = error.diagnostic();
-            let title = format!("when caches were pushed and used is not known: {}", found.title);
+            let title = format!(
+                "when caches were pushed and used is not known: {}",
+                found.title
+            );
             let warning = Diagnostic::warning(title);
             let warning = found.notes.into_iter().fold(warning, Diagnostic::note);
             return Some(found.helps.into_iter().fold(warning, Diagnostic::help));

@@ -108,24 +108,26 @@ pub(super) async fn prune(
 }
 
 /// All caches of the containers that were named.
-async fn look(
-    args: &CacheArgs,
-    connected: &Connected,
-    output: &Output,
-) -> Result<Survey, Error> {
+async fn look(args: &CacheArgs, connected: &Connected, output: &Output) -> Result<Survey, Error> {
     let Connected {
         manifest,
         registry,
         ecr,
     } = connected;
     let known = || manifest.containers.keys().map(String::as_str);
-    let unknown = args.names.iter().filter(|name| !manifest.containers.contains_key(*name));
+    let unknown = args
+        .names
+        .iter()
+        .filter(|name| !manifest.containers.contains_key(*name));
     let unknown: Vec<Diagnostic> = unknown
         .map(|name| {
             let error = Diagnostic::error(format!("there is no container `{name}`"));
             match nearest(name, known()) {
                 Some(near) => error.help(format!("did you mean `{near}`?")),
-                None => error.note(format!("containers: {}", known().collect::<Vec<_>>().join(", "))),
+                None => error.note(format!(
+                    "containers: {}",
+                    known().collect::<Vec<_>>().join(", ")
+                )),
             }
         })
         .collect();
@@ -174,7 +176,8 @@ fn criteria(args: &CriteriaArgs, manifest: &ProjectManifest) -> Result<Criteria,
 fn branches(checkout: Option<&Checkout>) -> Result<Vec<String>, Diagnostic> {
     let help = "run it in a checkout whose remote can be asked, or name branches: --branch NAME";
     let Some(checkout) = checkout else {
-        let error = Diagnostic::error("outside of git there is nobody to say which branches are gone");
+        let error =
+            Diagnostic::error("outside of git there is nobody to say which branches are gone");
         return Err(error.help(help));
     };
     let found = checkout.branches().map_err(|error| {
@@ -183,7 +186,8 @@ fn branches(checkout: Option<&Checkout>) -> Result<Vec<String>, Diagnostic> {
     })?;
     if found.is_empty() {
         // An empty answer must not mean that all are gone.
-        let error = Diagnostic::error("which branches are gone cannot be told: the remote has none");
+        let error =
+            Diagnostic::error("which branches are gone cannot be told: the remote has none");
         return Err(error.help(help));
     }
     Ok(found)

@@ -170,7 +170,11 @@ impl Plan<'_> {
             );
         }
         if !self.spared.is_empty() {
-            let names: Vec<_> = self.spared.iter().map(|c| c.reference.to_string()).collect();
+            let names: Vec<_> = self
+                .spared
+                .iter()
+                .map(|c| c.reference.to_string())
+                .collect();
             let _ = writeln!(
                 text,
                 "{} would go with --all only: in use, or of no container of this manifest",

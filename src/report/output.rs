@@ -227,7 +227,9 @@ mod tests {
         let shown = sizes.map(bytes);
         assert_eq!(
             shown,
-            ["0 B", "1023 B", "1.0 KiB", "1.4 MiB", "10 MiB", "1.0 GiB", "52 TiB"]
+            [
+                "0 B", "1023 B", "1.0 KiB", "1.4 MiB", "10 MiB", "1.0 GiB", "52 TiB"
+            ]
         );
     }
 

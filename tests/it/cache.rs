@@ -141,7 +141,11 @@ fn a_run_without_cache_imports_none_and_exports_what_it_released() {
     let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r2", "--no-cache"]);
     assert_eq!(imported(&told), Vec::<String>::new(), "{}", ended.stderr);
     assert_eq!(steps(&told), (0, 1));
-    assert!(!ended.stderr.contains("importing cache"), "{}", ended.stderr);
+    assert!(
+        !ended.stderr.contains("importing cache"),
+        "{}",
+        ended.stderr
+    );
     assert_ne!(
         seen(&workspace, "r1", "/made"),
         seen(&workspace, "r2", "/made")

@@ -192,11 +192,7 @@ fn caches_of_branches_that_are_gone_go_once_the_remote_says_so() {
     let gone = ["cache", "prune", "--gone-branches", "--yes"];
     let alone = workspace.run(&gone);
     assert_eq!(alone.code, 2, "{}", alone.stdout);
-    assert!(
-        alone.stderr.contains("cannot be told"),
-        "{}",
-        alone.stderr
-    );
+    assert!(alone.stderr.contains("cannot be told"), "{}", alone.stderr);
 
     let remote = tempfile::tempdir().unwrap();
     let path = remote.path().to_str().unwrap();
@@ -208,7 +204,10 @@ fn caches_of_branches_that_are_gone_go_once_the_remote_says_so() {
     workspace.git(&["push", "--quiet", "origin", ":feature/x"]);
     assert!(good(&workspace.run(&gone)).contains("1 deleted"));
     let left = tags(&repository);
-    assert!(!left.contains(&"buildcache-feature-x".to_owned()), "{left:?}");
+    assert!(
+        !left.contains(&"buildcache-feature-x".to_owned()),
+        "{left:?}"
+    );
     assert!(left.contains(&"buildcache".to_owned()), "{left:?}");
 }
 
@@ -285,7 +284,10 @@ fn in_ecr_times_are_known_and_tags_go_by_its_api() {
     let left = left["imageIds"].as_array().unwrap().iter();
     let left: Vec<_> = left.map(|id| id["imageTag"].as_str().unwrap()).collect();
     assert_eq!(left, ["precious"]);
-    assert!(ecr.registry.has(&repository, "buildcache"), "by the API only");
+    assert!(
+        ecr.registry.has(&repository, "buildcache"),
+        "by the API only"
+    );
 }
 
 #[test]

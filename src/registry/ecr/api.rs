@@ -59,9 +59,7 @@ impl Api {
         };
         match self.call(action, request).await {
             Ok(_) => Ok(true),
-            Err(EcrError::Refused(refusal)) if refusal.code == NO_REPOSITORY => {
-                Ok(false)
-            }
+            Err(EcrError::Refused(refusal)) if refusal.code == NO_REPOSITORY => Ok(false),
             Err(error) => Err(error),
         }
     }
