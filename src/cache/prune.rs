@@ -291,9 +291,9 @@ mod tests {
         format!("{} / {}", tags(&choice.goes), tags(&choice.spared))
     }
 
-    fn caches(tags: &[&str]) -> Option<BranchCaches> {
+    fn caches(tags: &[&str]) -> BranchCaches {
         let tags = tags.iter().map(|tag| Tag::new(tag).unwrap());
-        Some(tags.map(|tag| ("etl".to_owned(), tag)).collect())
+        tags.map(|tag| ("etl".to_owned(), tag)).collect()
     }
 
     #[test]
@@ -314,16 +314,16 @@ mod tests {
                 ..Criteria::default()
             },
             Criteria {
-                named: caches(&["buildcache", "buildcache-y"]),
+                named: Some(caches(&["buildcache", "buildcache-y"])),
                 ..Criteria::default()
             },
             Criteria {
-                named: caches(&["buildcache-y"]),
+                named: Some(caches(&["buildcache-y"])),
                 older_than: fortnight,
                 ..Criteria::default()
             },
             Criteria {
-                living: caches(&["buildcache", "buildcache-y"]),
+                living: Some(caches(&["buildcache", "buildcache-y"])),
                 ..Criteria::default()
             },
         ];

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_ecr::types::{ImageFailureCode, ImageIdentifier};
 use jiff::Timestamp;
 
 use super::super::error::cleaned;
@@ -51,11 +52,11 @@ impl Ecr {
         let mut failed = Vec::new();
         for batch in tags.chunks(AT_ONCE) {
             for failure in self.0.api.delete(path, batch).await? {
-                let code = failure.failure_code().map(|code| code.as_str());
+                let code = failure.failure_code().map(ImageFailureCode::as_str);
                 if matches!(code, Some("ImageNotFound")) {
                     continue;
                 }
-                let tag = failure.image_id().and_then(|id| id.image_tag());
+                let tag = failure.image_id().and_then(ImageIdentifier::image_tag);
                 let why = failure.failure_reason().or(code);
                 failed.push((
                     cleaned(tag.unwrap_or("an image"), 128),
