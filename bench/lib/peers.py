@@ -31,13 +31,13 @@ BASE = "bake"  # ratios are to this one
 
 
 def peers(stack: Stack, skiff: Path) -> list[Peer]:
-    bake = ["docker", "buildx", "bake", "--progress", "rawjson", "--file", "docker-bake.hcl"]
+    bake = ["docker", "buildx", "bake", "--progress", "rawjson", "--file"]
     local_cache = str(stack.home / "checkout/.docker-cache")
     events = stack.home / "events.ndjson"
     deploy = [str(skiff), "deploy", "--progress", "plain", "--events", str(events)]
     return [
         Peer("legacy", "legacy deploy.sh", ["./deploy.sh"], env={"CACHE": local_cache}),
-        Peer("bake", "bake", bake),
-        Peer("bake-attrs", "bake + attributes", [*bake, "--file", "docker-bake.attrs.hcl"]),
+        Peer("bake", "bake", [*bake, "docker-bake.hcl"]),
+        Peer("bake-attrs", "bake + attributes", [*bake, "docker-bake.attrs.hcl"]),
         Peer("skiff", "skiff", deploy, ["--all"], events=events),
     ]

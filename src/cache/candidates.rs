@@ -64,8 +64,8 @@ pub(crate) fn is_cache_tag(container: &Container, tag: &Tag) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-/// The tag of a branch's cache; `None`: nobody knows the branch.
-fn tag_of_branch(
+/// The tag of a branch's cache, of this container among those of the manifest; `None`: nobody knows the branch.
+pub(crate) fn tag_of_branch(
     branch: Option<&str>,
     container: &Container,
     manifest: &ProjectManifest,

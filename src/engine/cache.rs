@@ -18,9 +18,12 @@ use crate::profile;
 
 /// The frontend attribute `cache-imports` for a container: its best cache, if there is one. Exactly one is imported:
 /// with several the builder takes one at random (moby/buildkit#6418). They are looked up first, as a missing one would be
-/// reported as an error by the builder.
+/// reported as an error by the builder. A build without cache imports none: the builder would fetch its manifest to no end.
 pub(super) async fn imports(planned: &PlannedContainer, shared: &Shared) -> Option<String> {
     let name = &planned.container.name;
+    if planned.without_cache() {
+        return None;
+    }
     let candidates = &planned.build_cache.imports;
     let found = candidates
         .iter()
@@ -124,6 +127,9 @@ async fn solve_for_cache(
     ];
     let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
     request.cache_export = Some(attributes.into());
+    // What is exported was built a moment ago, and is in the builder's cache: without it, it would be built once more, and
+    // be something else than what was released.
+    request.frontend.remove("no-cache");
     let (sender, mut updates) = mpsc::channel(16);
     let ignore = async { while updates.recv().await.is_some() {} };
     let (result, ()) = tokio::join!(solve(&shared.builder, request, cancel, sender), ignore);

@@ -129,6 +129,38 @@ fn a_cache_that_is_none_costs_nothing_but_time() {
     assert_eq!(steps(&told), (1, 1), "{}", ended.stderr);
 }
 
+#[test]
+fn a_run_without_cache_imports_none_and_exports_what_it_released() {
+    let workspace = Workspace::with(&[(
+        "etl",
+        "FROM BUSYBOX\nRUN cat /proc/sys/kernel/random/uuid > /made\n",
+    )]);
+    workspace.manifest(OFFLINE);
+    workspace.commit();
+    on_a_fresh_runner(&workspace, &["--release", "r1"]);
+    let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r2", "--no-cache"]);
+    assert_eq!(imported(&told), Vec::<String>::new(), "{}", ended.stderr);
+    assert_eq!(steps(&told), (0, 1));
+    assert!(
+        !ended.stderr.contains("importing cache"),
+        "{}",
+        ended.stderr
+    );
+    assert_ne!(
+        seen(&workspace, "r1", "/made"),
+        seen(&workspace, "r2", "/made")
+    );
+
+    // The next run takes from the cache what that one released.
+    let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r3"]);
+    assert_eq!(imported(&told), ["buildcache"]);
+    assert_eq!(steps(&told), (1, 1), "{}", ended.stderr);
+    assert_eq!(
+        seen(&workspace, "r2", "/made"),
+        seen(&workspace, "r3", "/made")
+    );
+}
+
 /// A Dockerfile with a mount that remembers: the step says what it found, and adds a line.
 const MOUNT: &str = "FROM BUSYBOX\nCOPY lock /\n\
     RUN --mount=type=cache,id=ID,target=/c,uid=1000,gid=1000,mode=0750,sharing=locked \

@@ -6,6 +6,7 @@
 #![allow(unreachable_pub)] // One binary: `pub` says what `support` offers.
 
 mod cache;
+mod cache_commands;
 mod changes;
 mod contexts;
 mod credentials;
