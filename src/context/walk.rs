@@ -99,19 +99,17 @@ pub(crate) fn walk_here(
     let mut buffer = Vec::new();
     tree::walk(root, &rules, stop, &mut |mut entry, metadata| {
         if entry.kind == Kind::File {
-            let id = match known(&entry, metadata) {
-                Some(id) => Some(id),
-                None => {
-                    buffer.resize(file_id::CHUNK, 0);
-                    let full = root.join(&entry.path);
-                    file_id::of_file(&full, &entry.path, entry.size, &mut buffer, stop)?
-                }
-            };
-            match id {
-                Some(id) => entry.set_id(id),
-                // Gone before it could be read.
-                None => return Ok(()),
+            let mut id = known(&entry, metadata);
+            if id.is_none() {
+                buffer.resize(file_id::CHUNK, 0);
+                let full = root.join(&entry.path);
+                id = file_id::of_file(&full, &entry.path, entry.size, &mut buffer, stop)?;
             }
+            let Some(id) = id else {
+                // Gone before it could be read.
+                return Ok(());
+            };
+            entry.set_id(id);
         }
         let inode = entry.inode(metadata);
         links.mark(&mut entry, inode);

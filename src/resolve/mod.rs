@@ -468,17 +468,17 @@ fn is_odd(reason: &BuildReason) -> bool {
 /// Says it once for all whose reason is the same.
 fn warning(why: &str, names: &[String]) -> Diagnostic {
     const NAMED: usize = 3;
-    let mut named: Vec<String> = names
+    let mut shown: Vec<String> = names
         .iter()
         .take(NAMED)
         .map(|name| format!("`{name}`"))
         .collect();
     let more = names.len().saturating_sub(NAMED);
     if more > 0 {
-        named.push(format!("{more} more"));
+        shown.push(format!("{more} more"));
     }
     let verb = if names.len() == 1 { "is" } else { "are" };
-    Diagnostic::warning(format!("{} {verb} built: {why}", conjunction(&named)))
+    Diagnostic::warning(format!("{} {verb} built: {why}", conjunction(&shown)))
 }
 
 fn conjunction(items: &[String]) -> String {
