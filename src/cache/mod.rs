@@ -2,12 +2,13 @@
 //!
 //! [`candidates`]: build caches by branch. What must stay true: a run of one branch never writes what another branch's
 //! run relies on, and a cache that is missing or broken costs time, never a deploy. [`mounts`]: what `RUN
-//! --mount=type=cache` leaves behind.
+//! --mount=type=cache` leaves behind. [`local`]: a cache in a folder.
 //!
 //! What is kept is found again by [`survey`], by what it is ([`stored`]); [`prune`] takes it away.
 
 pub(crate) mod candidates;
 pub(crate) mod labels;
+pub(crate) mod local;
 pub(crate) mod mounts;
 pub(crate) mod prune;
 pub(crate) mod stored;

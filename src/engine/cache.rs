@@ -1,5 +1,7 @@
-//! The registry cache of a container: which one to import, and its export once the release is done.
+//! The build cache of a container: which one to import, and its export once the release is done.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -11,8 +13,12 @@ use super::files::FileSessions;
 use super::job::{Built, Shared};
 use super::mounts;
 use super::solve_request::{Sessions, solve_request};
-use crate::buildkit::solve::{SolveError, solve};
+use crate::buildkit::session::content::store::BlobStore;
+use crate::buildkit::solve::{Attributes, SolveError, solve};
+use crate::cache::candidates::{BuildCache, CachePlace};
+use crate::cache::local;
 use crate::clock;
+use crate::manifest::model::Profile;
 use crate::plan::PlannedContainer;
 use crate::profile;
 
@@ -25,30 +31,72 @@ pub(super) async fn imports(planned: &PlannedContainer, shared: &Shared) -> Opti
         return None;
     }
     let candidates = &planned.build_cache.imports;
-    let found = candidates
-        .iter()
-        .map(|reference| shared.registry.head_manifest(reference));
-    for (reference, found) in candidates.iter().zip(join_all(found).await) {
+    let found = candidates.iter().map(|place| import(place, shared));
+    for (place, found) in candidates.iter().zip(join_all(found).await) {
         match found {
             Ok(None) => {}
-            Ok(Some(_)) => {
-                let reference = reference.to_string();
-                let attributes = serde_json::json!({ "ref": reference });
+            Ok(Some((kind, attributes))) => {
                 let chosen = EventKind::CacheChosen {
                     container: name.clone(),
-                    reference,
+                    reference: place.to_string(),
                 };
                 shared.events.send(chosen).await;
-                let import = serde_json::json!([{ "Type": "registry", "Attrs": attributes }]);
+                let import = serde_json::json!([{ "Type": kind, "Attrs": attributes }]);
                 return Some(import.to_string());
             }
-            Err(error) => {
-                let message = format!("built without the cache {reference}: {error}");
+            Err(why) => {
+                let message = format!("built without the cache {place}: {why}");
                 shared.events.warn(Some(name), message).await;
             }
         }
     }
     None
+}
+
+/// Type and attributes of a cache import; `None`: there is no such cache.
+async fn import(
+    place: &CachePlace,
+    shared: &Shared,
+) -> Result<Option<(&'static str, Attributes)>, String> {
+    match place {
+        CachePlace::Registry(reference) => {
+            let found = shared.registry.head_manifest(reference).await;
+            let found = found.map_err(|error| error.to_string())?;
+            let attributes = Attributes::from([("ref".into(), reference.to_string())]);
+            Ok(found.map(|_| ("registry", attributes)))
+        }
+        CachePlace::Folder(folder) => {
+            let (folder, name) = (folder.clone(), store_name(folder));
+            let found = tokio::task::spawn_blocking(move || local::find(&folder)).await;
+            let found = found.map_err(|error| error.to_string())?;
+            let digest = found.map_err(|error| error.to_string())?;
+            Ok(digest.map(|digest| {
+                let attributes = [("src", name), ("digest", digest.to_string())];
+                ("local", attributes.map(owned).into())
+            }))
+        }
+    }
+}
+
+/// What the builder calls a folder of this machine.
+fn store_name(folder: &Path) -> String {
+    folder.to_string_lossy().into_owned()
+}
+
+/// The folders in which a container has caches, by what the builder calls them.
+pub(super) fn folders(caches: &BuildCache) -> BTreeMap<String, BlobStore> {
+    let folder = |place: &CachePlace| match place {
+        CachePlace::Folder(folder) => {
+            Some((store_name(folder), BlobStore::new(folder.clone())))
+        }
+        CachePlace::Registry(_) => None,
+    };
+    let places = caches.imports.iter().chain(&caches.export);
+    places.filter_map(folder).collect()
+}
+
+fn owned((name, value): (&str, String)) -> (String, String) {
+    (name.to_owned(), value)
 }
 
 /// An export that is not done by then is given up: nobody waits for it, and the next run exports again.
@@ -68,18 +116,18 @@ pub(super) async fn export(
     cancel: &CancellationToken,
 ) {
     mounts::keep(&built.mounts, planned, shared, cancel).await;
-    let Some(reference) = &planned.build_cache.export else {
+    let Some(place) = &planned.build_cache.export else {
         return;
     };
     let started = clock::now();
     let container = &planned.container;
-    let reference = reference.to_string();
+    let reference = place.to_string();
     let exporting = EventKind::CacheExportStarted {
         container: container.name.clone(),
         reference: reference.clone(),
     };
     shared.events.send(exporting).await;
-    let work = solve_for_cache(planned, built, &reference, files, shared, cancel);
+    let work = solve_for_cache(planned, built, place, files, shared, cancel);
     let result = tokio::time::timeout(LIMIT, work).await;
     let why = match result {
         Ok(Ok(())) => {
@@ -102,12 +150,12 @@ pub(super) async fn export(
 async fn solve_for_cache(
     planned: &PlannedContainer,
     built: &Built,
-    reference: &str,
+    place: &CachePlace,
     files: &FileSessions,
     shared: &Shared,
     cancel: &CancellationToken,
 ) -> Result<(), String> {
-    let opened = Sessions::open(&planned.container, files, shared).await;
+    let opened = Sessions::open(planned, files, shared).await;
     let sessions = opened.map_err(|error| error.to_string())?;
     let mut request = solve_request(
         planned,
@@ -115,30 +163,50 @@ async fn solve_for_cache(
         built.cache_imports.as_ref(),
         &sessions,
     );
-    let attributes = [
-        ("ref", reference),
-        ("mode", "max"),
-        (
-            "compression",
-            profile::cache_compression(planned.container.profile),
-        ),
-        ("image-manifest", "true"),
-        ("oci-mediatypes", "true"),
-    ];
-    let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    request.cache_export = Some(attributes.into());
+    request.cache_export = Some(export_to(place, planned.container.profile));
     // What is exported was built a moment ago, and is in the builder's cache: without it, it would be built once more, and
     // be something else than what was released.
     request.frontend.remove("no-cache");
     let (sender, mut updates) = mpsc::channel(16);
     let ignore = async { while updates.recv().await.is_some() {} };
     let (result, ()) = tokio::join!(solve(&shared.builder, request, cancel, sender), ignore);
-    match result {
-        Ok(_) => Ok(()),
-        Err(SolveError::Cancelled) => Err("interrupted".into()),
+    let response = match result {
+        Ok(response) => response,
+        Err(SolveError::Cancelled) => return Err("interrupted".into()),
         Err(SolveError::Failed(error)) => {
             let ours = sessions.failure(files).await;
-            Err(ours.map_or(error.message, |failure| failure.message))
+            return Err(ours.map_or(error.message, |failure| failure.message));
+        }
+    };
+    match place {
+        CachePlace::Registry(_) => Ok(()),
+        CachePlace::Folder(folder) => {
+            // BuildKit `cache/remotecache/export.go`: the descriptor of what it wrote.
+            let descriptor = response.get("cache.manifest").cloned();
+            let descriptor = descriptor.ok_or("the builder did not say what it wrote")?;
+            let folder = folder.clone();
+            let kept = tokio::task::spawn_blocking(move || local::keep(&folder, &descriptor)).await;
+            let kept = kept.map_err(|error| error.to_string())?;
+            kept.map_err(|error| error.to_string())
         }
     }
+}
+
+/// Type and attributes of a cache export: every intermediate step, as one image manifest, which every registry takes.
+fn export_to(place: &CachePlace, profile: Profile) -> (&'static str, Attributes) {
+    let compression = profile::cache_compression(profile).to_owned();
+    let mut attributes: Attributes = [
+        ("mode", "max".to_owned()),
+        ("compression", compression),
+        ("image-manifest", "true".to_owned()),
+        ("oci-mediatypes", "true".to_owned()),
+    ]
+    .map(owned)
+    .into();
+    let (kind, name, value) = match place {
+        CachePlace::Registry(reference) => ("registry", "ref", reference.to_string()),
+        CachePlace::Folder(folder) => ("local", "dest", store_name(folder)),
+    };
+    attributes.insert(name.to_owned(), value);
+    (kind, attributes)
 }

@@ -21,7 +21,7 @@ use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::session::load::Loader;
 use crate::clock;
-use crate::plan::{Plan, Work};
+use crate::plan::{Plan, PlannedContainer, Work};
 use crate::reference::ImageRef;
 use crate::registry::Client;
 
@@ -148,7 +148,10 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
 /// Whether this run exports its build caches.
 pub(crate) fn exports_caches(plan: &Plan) -> bool {
     let mut containers = plan.containers.values();
-    plan.output.push && containers.any(|planned| planned.keeps_in().is_some())
+    let exports = |planned: &PlannedContainer| {
+        planned.build_cache.export.is_some() || planned.keeps_in().is_some()
+    };
+    plan.output.push && containers.any(exports)
 }
 
 /// A run that has nothing to do: only its events.

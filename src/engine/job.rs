@@ -217,7 +217,7 @@ async fn build(
     cancel: &CancellationToken,
 ) -> Result<Built, JobError> {
     let container = &planned.container;
-    let mut sessions = Sessions::open(container, &shared.files, shared).await?;
+    let mut sessions = Sessions::open(planned, &shared.files, shared).await?;
     let cache_imports = cache::imports(planned, shared).await;
     let cached = cache_imports.is_some();
     let mut mounts = mounts::bring(planned, parents, cached, shared, cancel).await;

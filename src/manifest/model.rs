@@ -110,9 +110,11 @@ pub(crate) enum DriverSetting {
 }
 
 /// Where build caches go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CacheBackend {
     Registry,
+    /// A folder of the machine that skiff runs on, absolute.
+    Local(PathBuf),
     None,
 }
 

@@ -40,7 +40,6 @@ pub(super) const TABLE: &[NotBuilt] = &[
     no("channels.*[]", Has("?"), NAME_BRANCHES),
     no("channels.*[]", Has("["), NAME_BRANCHES),
     no("cache.backend", Is("s3"), USE_REGISTRY_CACHE),
-    no("cache.backend", Is("local"), USE_REGISTRY_CACHE),
     no(
         "container.tags[]",
         Has("{version}"),
@@ -48,7 +47,7 @@ pub(super) const TABLE: &[NotBuilt] = &[
     ),
 ];
 
-const USE_REGISTRY_CACHE: &str = "use \"registry\" or \"none\"";
+const USE_REGISTRY_CACHE: &str = "use \"registry\", \"local\" or \"none\"";
 
 /// Several containers in one repository: their releases' tags would be the same.
 pub(super) const SHARED_REPOSITORY: &str = "several containers in one repository are not built yet";

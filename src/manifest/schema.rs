@@ -96,6 +96,7 @@ const BUILDER: &[Key] = &[
 
 const CACHE: &[Key] = &[
     key("backend", Kind::OneOf(&["registry", "s3", "local", "none"])),
+    key("dir", TEXT),
     key("ref", Kind::Text(grammar::cache_pattern)),
     key("export", Kind::OneOf(&["channels", "always", "never"])),
     key("mounts", Kind::OneOf(&["registry", "off"])),

@@ -7,6 +7,7 @@
 
 mod cache;
 mod cache_commands;
+mod cache_faults;
 mod changes;
 mod contexts;
 mod credentials;

@@ -244,3 +244,11 @@ fn a_wrong_need_of_the_defaults_is_reported_once() {
       = help: the containers: a, b
     "#);
 }
+
+#[test]
+fn keys_of_another_cache_backend_and_a_folder_that_is_sent_are_refused() {
+    insta::assert_snapshot!(errors_of("[cache]\nbackend = \"none\"\ndir = \"x\""), @r"");
+    insta::assert_snapshot!(errors_of("[cache]\nbackend = \"local\""), @r"");
+    insta::assert_snapshot!(errors_of("[cache]\nbackend = \"local\"\ndir = \"train/x\""), @r"");
+    assert_eq!(errors_of("[cache]\nbackend = \"local\"\ndir = \"../x\""), "good");
+}
