@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::s3::S3Place;
 use crate::manifest::model::{CacheBackend, CacheExport, Container, ProjectManifest};
 use crate::reference::{Digest, ImageRef, Tag};
 use crate::release::channel::{Sources, moved_by};
@@ -19,6 +20,8 @@ pub(crate) enum CachePlace {
     Registry(ImageRef),
     /// A folder of this machine, see [`super::local`].
     Folder(PathBuf),
+    /// A bucket, see [`super::s3`].
+    S3(S3Place),
 }
 
 impl fmt::Display for CachePlace {
@@ -26,6 +29,7 @@ impl fmt::Display for CachePlace {
         match self {
             Self::Registry(reference) => reference.fmt(f),
             Self::Folder(folder) => folder.display().fmt(f),
+            Self::S3(place) => place.fmt(f),
         }
     }
 }
@@ -37,6 +41,11 @@ impl CachePlace {
             CacheBackend::Local(folder) => {
                 Self::Folder(folder.join(&container.name).join(tag.as_str()))
             }
+            CacheBackend::S3(settings) => Self::S3(S3Place {
+                bucket: settings.bucket.clone(),
+                prefix: settings.prefix.clone(),
+                name: format!("{}/{tag}", container.name),
+            }),
             CacheBackend::Registry | CacheBackend::None => {
                 Self::Registry(container.cache_repository.tag(tag))
             }
@@ -175,7 +184,7 @@ mod tests {
         let cache = BuildCache::of(&manifest.containers["etl"], &manifest, sources);
         let tag = |place: &CachePlace| match place {
             CachePlace::Registry(reference) => reference.tag.as_ref().unwrap().to_string(),
-            CachePlace::Folder(folder) => folder.display().to_string(),
+            place => place.to_string(),
         };
         let imports: Vec<_> = cache.imports.iter().map(tag).collect();
         let export = cache.export.as_ref().map_or_else(|| "nothing".into(), tag);
@@ -211,6 +220,10 @@ mod tests {
                 "[cache]\nbackend = \"local\"\ndir = \"/caches\"\nexport = \"always\"\n",
                 &on("feature/x"),
             ),
+            tags(
+                "[cache]\nbackend = \"s3\"\nbucket = \"caches\"\nprefix = \"team\"\n",
+                &on("main"),
+            ),
             tags("", &Sources::default()),
         ];
         insta::assert_snapshot!(cases.join("\n"), @r"
@@ -225,6 +238,7 @@ mod tests {
         buildcache -> nothing
          -> nothing
         /caches/etl/buildcache-feature-x, /caches/etl/buildcache -> /caches/etl/buildcache-feature-x
+        s3://caches/team/manifests/etl/buildcache -> s3://caches/team/manifests/etl/buildcache
         buildcache -> buildcache
         ");
     }

@@ -134,11 +134,17 @@ async fn look(args: &CacheArgs, connected: &Connected, output: &Output) -> Resul
     if !unknown.is_empty() {
         return Err(unknown.into());
     }
-    if let CacheBackend::Local(folder) = &manifest.cache.backend {
-        let title = format!(
-            "build caches are in {}, on each machine: only what is in the registry is looked at",
-            folder.display()
-        );
+    let elsewhere = match &manifest.cache.backend {
+        CacheBackend::Local(folder) => Some(format!("in {}, on each machine", folder.display())),
+        CacheBackend::S3(settings) => {
+            let (bucket, prefix) = (&settings.bucket, &settings.prefix);
+            Some(format!("in s3://{bucket}/{prefix}"))
+        }
+        CacheBackend::Registry | CacheBackend::None => None,
+    };
+    if let Some(place) = elsewhere {
+        let title =
+            format!("build caches are {place}: only what is in the registry is looked at");
         output.err(&human::render(&[Diagnostic::warning(title)], output.color));
     }
     let found = survey(manifest, &args.names, registry, ecr.as_ref()).await;

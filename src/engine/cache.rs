@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{OptionFuture, join_all};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ use super::solve_request::{Sessions, solve_request};
 use crate::buildkit::session::content::store::BlobStore;
 use crate::buildkit::solve::{Attributes, SolveError, solve};
 use crate::cache::candidates::{BuildCache, CachePlace};
-use crate::cache::local;
+use crate::cache::{local, s3};
 use crate::clock;
 use crate::manifest::model::Profile;
 use crate::plan::PlannedContainer;
@@ -25,7 +25,7 @@ use crate::profile;
 /// The frontend attribute `cache-imports` for a container: its best cache, if there is one. Exactly one is imported:
 /// with several the builder takes one at random (moby/buildkit#6418). They are looked up first, as a missing one would be
 /// reported as an error by the builder. A build without cache imports none: the builder would fetch its manifest to no end.
-pub(super) async fn imports(planned: &PlannedContainer, shared: &Shared) -> Option<String> {
+pub(super) async fn imports(planned: &PlannedContainer, shared: &Shared) -> Option<Imported> {
     let name = &planned.container.name;
     if planned.without_cache() {
         return None;
@@ -41,8 +41,9 @@ pub(super) async fn imports(planned: &PlannedContainer, shared: &Shared) -> Opti
                     reference: place.to_string(),
                 };
                 shared.events.send(chosen).await;
-                let import = serde_json::json!([{ "Type": kind, "Attrs": attributes }]);
-                return Some(import.to_string());
+                let attribute = attribute(kind, &attributes);
+                let place = place.clone();
+                return Some(Imported { place, attribute });
             }
             Err(why) => {
                 let message = format!("built without the cache {place}: {why}");
@@ -51,6 +52,23 @@ pub(super) async fn imports(planned: &PlannedContainer, shared: &Shared) -> Opti
         }
     }
     None
+}
+
+/// The cache that a build imports.
+pub(super) struct Imported {
+    pub(super) place: CachePlace,
+    /// The frontend attribute.
+    pub(super) attribute: String,
+}
+
+fn attribute(kind: &str, attributes: &Attributes) -> String {
+    serde_json::json!([{ "Type": kind, "Attrs": attributes }]).to_string()
+}
+
+/// The same for a later solve: credentials have an end.
+async fn again(place: &CachePlace, shared: &Shared) -> Option<String> {
+    let (kind, attributes) = import(place, shared).await.ok()??;
+    Some(attribute(kind, &attributes))
 }
 
 /// Type and attributes of a cache import; `None`: there is no such cache.
@@ -64,6 +82,20 @@ async fn import(
             let found = found.map_err(|error| error.to_string())?;
             let attributes = Attributes::from([("ref".into(), reference.to_string())]);
             Ok(found.map(|_| ("registry", attributes)))
+        }
+        CachePlace::S3(place) => {
+            // Without one, that was said before the first build.
+            let Some(bucket) = &shared.bucket else {
+                return Ok(None);
+            };
+            let look = async {
+                let there = bucket.has(place).await?;
+                let attributes = there.then(|| bucket.attributes(place));
+                OptionFuture::from(attributes).await.transpose()
+            };
+            let found = look.await;
+            let found = found.map_err(|error| format!("{error}: {}", error.help()))?;
+            Ok(found.map(|attributes| ("s3", attributes)))
         }
         CachePlace::Folder(folder) => {
             let (folder, name) = (folder.clone(), store_name(folder));
@@ -89,7 +121,7 @@ pub(super) fn folders(caches: &BuildCache) -> BTreeMap<String, BlobStore> {
         CachePlace::Folder(folder) => {
             Some((store_name(folder), BlobStore::new(folder.clone())))
         }
-        CachePlace::Registry(_) => None,
+        CachePlace::Registry(_) | CachePlace::S3(_) => None,
     };
     let places = caches.imports.iter().chain(&caches.export);
     places.filter_map(folder).collect()
@@ -119,6 +151,9 @@ pub(super) async fn export(
     let Some(place) = &planned.build_cache.export else {
         return;
     };
+    if matches!(place, CachePlace::S3(_)) && shared.bucket.is_none() {
+        return;
+    }
     let started = clock::now();
     let container = &planned.container;
     let reference = place.to_string();
@@ -157,16 +192,14 @@ async fn solve_for_cache(
 ) -> Result<(), String> {
     let opened = Sessions::open(planned, files, shared).await;
     let sessions = opened.map_err(|error| error.to_string())?;
-    let mut request = solve_request(
-        planned,
-        &built.parents,
-        built.cache_imports.as_ref(),
-        &sessions,
-    );
-    request.cache_export = Some(export_to(place, planned.container.profile));
+    let imports = OptionFuture::from(built.imported.as_ref().map(|place| again(place, shared)));
+    let imports = imports.await.flatten();
+    let mut request = solve_request(planned, &built.parents, imports.as_ref(), &sessions);
+    request.cache_export = Some(export_to(place, planned.container.profile, shared).await?);
     // What is exported was built a moment ago, and is in the builder's cache: without it, it would be built once more, and
     // be something else than what was released.
     request.frontend.remove("no-cache");
+    let secrets = request.cache_export.as_ref().map(|(_, to)| s3::secrets(to));
     let (sender, mut updates) = mpsc::channel(16);
     let ignore = async { while updates.recv().await.is_some() {} };
     let (result, ()) = tokio::join!(solve(&shared.builder, request, cancel, sender), ignore);
@@ -175,11 +208,12 @@ async fn solve_for_cache(
         Err(SolveError::Cancelled) => return Err("interrupted".into()),
         Err(SolveError::Failed(error)) => {
             let ours = sessions.failure(files).await;
-            return Err(ours.map_or(error.message, |failure| failure.message));
+            let message = ours.map_or(error.message, |failure| failure.message);
+            return Err(s3::without_secrets(message, &secrets.unwrap_or_default()));
         }
     };
     match place {
-        CachePlace::Registry(_) => Ok(()),
+        CachePlace::Registry(_) | CachePlace::S3(_) => Ok(()),
         CachePlace::Folder(folder) => {
             // BuildKit `cache/remotecache/export.go`: the descriptor of what it wrote.
             let descriptor = response.get("cache.manifest").cloned();
@@ -193,7 +227,17 @@ async fn solve_for_cache(
 }
 
 /// Type and attributes of a cache export: every intermediate step, as one image manifest, which every registry takes.
-fn export_to(place: &CachePlace, profile: Profile) -> (&'static str, Attributes) {
+async fn export_to(
+    place: &CachePlace,
+    profile: Profile,
+    shared: &Shared,
+) -> Result<(&'static str, Attributes), String> {
+    if let (CachePlace::S3(place), Some(bucket)) = (place, &shared.bucket) {
+        let attributes = bucket.attributes(place).await;
+        let mut attributes = attributes.map_err(|error| error.to_string())?;
+        attributes.insert("mode".into(), "max".into());
+        return Ok(("s3", attributes));
+    }
     let compression = profile::cache_compression(profile).to_owned();
     let mut attributes: Attributes = [
         ("mode", "max".to_owned()),
@@ -206,7 +250,8 @@ fn export_to(place: &CachePlace, profile: Profile) -> (&'static str, Attributes)
     let (kind, name, value) = match place {
         CachePlace::Registry(reference) => ("registry", "ref", reference.to_string()),
         CachePlace::Folder(folder) => ("local", "dest", store_name(folder)),
+        CachePlace::S3(_) => return Err("its bucket cannot be used".to_owned()),
     };
     attributes.insert(name.to_owned(), value);
-    (kind, attributes)
+    Ok((kind, attributes))
 }

@@ -20,6 +20,7 @@ use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::session::load::Loader;
+use crate::cache::s3::Bucket;
 use crate::clock;
 use crate::plan::{Plan, PlannedContainer, Work};
 use crate::reference::ImageRef;
@@ -34,6 +35,8 @@ pub(crate) struct Tools {
     /// Why they were chosen, for people.
     pub(crate) chosen_by: String,
     pub(crate) registry: Client,
+    /// Where build caches are in one, and it can be used.
+    pub(crate) bucket: Option<Bucket>,
     pub(crate) auth: AuthService,
     /// Secrets and agents, by container.
     pub(crate) private: BTreeMap<String, Private>,
@@ -64,6 +67,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         builder,
         loader: tools.loader.clone(),
         registry: tools.registry.clone(),
+        bucket: tools.bucket.clone(),
         auth: tools.auth.clone(),
         private: tools.private.clone(),
         events: tools.events.clone(),

@@ -39,15 +39,12 @@ pub(super) const TABLE: &[NotBuilt] = &[
     no("channels.*[]", Has("*"), NAME_BRANCHES),
     no("channels.*[]", Has("?"), NAME_BRANCHES),
     no("channels.*[]", Has("["), NAME_BRANCHES),
-    no("cache.backend", Is("s3"), USE_REGISTRY_CACHE),
     no(
         "container.tags[]",
         Has("{version}"),
         "use {timestamp}, {sha}, {short_sha}, {branch} or {name}",
     ),
 ];
-
-const USE_REGISTRY_CACHE: &str = "use \"registry\", \"local\" or \"none\"";
 
 /// Several containers in one repository: their releases' tags would be the same.
 pub(super) const SHARED_REPOSITORY: &str = "several containers in one repository are not built yet";

@@ -8,6 +8,7 @@
 mod cache;
 mod cache_commands;
 mod cache_faults;
+mod cache_s3;
 mod changes;
 mod contexts;
 mod credentials;

@@ -251,4 +251,8 @@ fn keys_of_another_cache_backend_and_a_folder_that_is_sent_are_refused() {
     insta::assert_snapshot!(errors_of("[cache]\nbackend = \"local\""), @r"");
     insta::assert_snapshot!(errors_of("[cache]\nbackend = \"local\"\ndir = \"train/x\""), @r"");
     assert_eq!(errors_of("[cache]\nbackend = \"local\"\ndir = \"../x\""), "good");
+    let s3 = "[cache]\nbackend = \"s3\"\n";
+    insta::assert_snapshot!(errors_of(&format!("{s3}bucket = \"s3://B\"\nprefix = \"a//b\"\nendpoint = \"s3.lan\"")), @r"");
+    let good = "bucket = \"caches\"\nprefix = \"a/b/\"\nendpoint = \"http://localhost:9000\"\npath_style = true";
+    assert_eq!(errors_of(&format!("{s3}{good}")), "good");
 }
