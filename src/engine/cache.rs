@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::{OptionFuture, join_all};
+use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,7 @@ use super::solve_request::{Sessions, solve_request};
 use crate::buildkit::session::content::store::BlobStore;
 use crate::buildkit::solve::{Attributes, SolveError, solve};
 use crate::cache::candidates::{BuildCache, CachePlace};
+use crate::cache::stored::Seen;
 use crate::cache::{local, s3};
 use crate::clock;
 use crate::manifest::model::Profile;
@@ -110,6 +112,52 @@ async fn import(
     }
 }
 
+/// Whether a build failed as its cache lacks something of what it says it has; then that is said.
+pub(super) async fn is_damaged(
+    imported: &Imported,
+    planned: &PlannedContainer,
+    shared: &Shared,
+) -> bool {
+    let Some(what) = lacks(&imported.place, shared).await else {
+        return false;
+    };
+    let place = &imported.place;
+    let message = format!("the cache {place} is damaged, building again without the cache: {what}");
+    let name = &planned.container.name;
+    shared.events.warn(Some(name), message).await;
+    true
+}
+
+async fn lacks(place: &CachePlace, shared: &Shared) -> Option<String> {
+    match place {
+        CachePlace::Registry(reference) => {
+            let Ok(Some(raw)) = shared.registry.get_manifest(reference).await else {
+                return Some("it is gone".to_owned());
+            };
+            let Seen::Cache(_, mut blobs) = Seen::of(&raw) else {
+                return None;
+            };
+            blobs.remove(&raw.digest);
+            let repository = &reference.repository;
+            let asked = blobs.keys().map(|digest| async move {
+                let found = shared.registry.has_blob(repository, digest).await;
+                // What cannot be looked for is not known to be gone.
+                (!found.unwrap_or(true)).then(|| format!("{digest} is gone"))
+            });
+            let answers = stream::iter(asked).buffer_unordered(AT_ONCE);
+            let mut gone = std::pin::pin!(answers.filter_map(std::future::ready));
+            gone.next().await
+        }
+        CachePlace::Folder(folder) => {
+            let folder = folder.clone();
+            let found = tokio::task::spawn_blocking(move || local::find(&folder)).await;
+            found.ok()?.err().map(|error| error.to_string())
+        }
+        // Its blobs are looked at by the builder alone.
+        CachePlace::S3(_) => None,
+    }
+}
+
 /// What the builder calls a folder of this machine.
 fn store_name(folder: &Path) -> String {
     folder.to_string_lossy().into_owned()
@@ -130,6 +178,9 @@ pub(super) fn folders(caches: &BuildCache) -> BTreeMap<String, BlobStore> {
 fn owned((name, value): (&str, String)) -> (String, String) {
     (name.to_owned(), value)
 }
+
+/// Questions to a registry at a time.
+const AT_ONCE: usize = 16;
 
 /// An export that is not done by then is given up: nobody waits for it, and the next run exports again.
 const LIMIT: Duration = Duration::from_mins(5);

@@ -222,7 +222,7 @@ async fn build(
 ) -> Result<Built, JobError> {
     let container = &planned.container;
     let mut sessions = Sessions::open(planned, &shared.files, shared).await?;
-    let imported = cache::imports(planned, shared).await;
+    let mut imported = cache::imports(planned, shared).await;
     let cached = imported.is_some();
     let mut mounts = mounts::bring(planned, parents, cached, shared, cancel).await;
     let imports = imported.as_ref().map(|imported| &imported.attribute);
@@ -233,12 +233,22 @@ async fn build(
         ..shared.output
     };
     request.image = exporter(planned, output, planned.wanted && stores);
+    let mut response = push(planned, request.clone(), &mut sessions, shared, steps, cancel).await;
+    if let (Err(JobError::Failed(_)), Some(cache)) = (&response, &imported)
+        && cache::is_damaged(cache, planned, shared).await
+    {
+        imported = None;
+        request.frontend.remove("cache-imports");
+        request.session = sessions.container_session();
+        *steps = Steps::new(&container.name);
+        response = push(planned, request.clone(), &mut sessions, shared, steps, cancel).await;
+    }
+    let response = response?;
     let to_load = (shared.output.load && !stores).then(|| Solve {
         image: None,
         docker: Some(docker_exporter(planned)),
         ..request.clone()
     });
-    let response = push(planned, request, &mut sessions, shared, steps, cancel).await?;
     mounts::measure(&mut mounts, steps, planned, shared).await;
     let image = if shared.output.push {
         let pushed = container.repository.tag(&planned.tag);

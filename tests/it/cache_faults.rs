@@ -78,7 +78,7 @@ fn a_layer_that_is_gone_costs_a_second_build_and_not_the_deploy() {
     let asked = Arc::new(Mutex::new(0));
     let count = Arc::clone(&asked);
     let gate = Gate::scripted(stack::registry(), move |asked| {
-        let gone = asked.method == "GET" && asked.path.ends_with(&layer);
+        let gone = matches!(asked.method, "GET" | "HEAD") && asked.path.ends_with(&layer);
         if gone {
             *count.lock().unwrap() += 1;
         }
