@@ -163,7 +163,11 @@ mod tests {
             "config": part("application/vnd.buildkit.cacheconfig.v0", b"{}"),
             "layers": [part("application/vnd.oci.image.layer.v1.tar+gzip", content.as_bytes())],
         });
-        part("application/vnd.oci.image.manifest.v1+json", manifest.to_string().as_bytes()).to_string()
+        part(
+            "application/vnd.oci.image.manifest.v1+json",
+            manifest.to_string().as_bytes(),
+        )
+        .to_string()
     }
 
     #[test]
@@ -179,7 +183,12 @@ mod tests {
         keep(folder, &second).unwrap();
         assert!(second.contains(find(folder).unwrap().unwrap().as_str()));
         // Manifest, config and layer.
-        assert_eq!(std::fs::read_dir(folder.join("blobs/sha256")).unwrap().count(), 3);
+        assert_eq!(
+            std::fs::read_dir(folder.join("blobs/sha256"))
+                .unwrap()
+                .count(),
+            3
+        );
     }
 
     #[test]
@@ -187,7 +196,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path();
         keep(folder, &written(folder, "one")).unwrap();
-        let layer = BlobStore::new(folder.into()).path(&Digest::of(b"one")).unwrap();
+        let layer = BlobStore::new(folder.into())
+            .path(&Digest::of(b"one"))
+            .unwrap();
         std::fs::write(&layer, "o").unwrap();
         assert!(matches!(find(folder), Err(LocalError::Blob(_))));
         std::fs::write(folder.join("index.json"), "{").unwrap();

@@ -103,7 +103,9 @@ impl S3Error {
         match self {
             Self::NoRegion => "set AWS_REGION, or write `region` below [cache]",
             Self::NoCredentials(_) => "see that `aws sts get-caller-identity` works here",
-            Self::Missing => "see `bucket` below [cache], and make the bucket if it is to be that one",
+            Self::Missing => {
+                "see `bucket` below [cache], and make the bucket if it is to be that one"
+            }
             Self::Forbidden => {
                 "allow s3:ListBucket on the bucket, and s3:GetObject and s3:PutObject on what is in it, to this principal"
             }
@@ -172,10 +174,9 @@ impl Bucket {
         let url = self.url(key);
         retry(PATIENCE, || async {
             self.attempt(&url).await.map_err(|error| match error {
-                S3Error::Unreachable(_) | S3Error::Status(429 | 500..) => Failure::Transient {
-                    error,
-                    after: None,
-                },
+                S3Error::Unreachable(_) | S3Error::Status(429 | 500..) => {
+                    Failure::Transient { error, after: None }
+                }
                 error => Failure::Permanent(error),
             })
         })
@@ -310,7 +311,11 @@ fn client(endpoint: Option<&str>) -> Result<reqwest::Client, S3Error> {
         .and_then(|text| reqwest::Url::parse(text).ok())
         .and_then(|url| RegistryHost::new(url.host_str()?).ok())
         .is_some_and(|host| host.is_loopback());
-    let builder = if loopback { builder.no_proxy() } else { builder };
+    let builder = if loopback {
+        builder.no_proxy()
+    } else {
+        builder
+    };
     builder
         .build()
         .map_err(|error| S3Error::Unreachable(innermost(&error)))
@@ -341,7 +346,8 @@ mod tests {
     #[test]
     fn attributes_are_what_the_builder_reads() {
         let shown = |endpoint, token: Option<&str>| {
-            let credentials = Credentials::new("id", "secret", token.map(str::to_owned), None, "test");
+            let credentials =
+                Credentials::new("id", "secret", token.map(str::to_owned), None, "test");
             let attributes = attributes(&place(), "eu-west-1", endpoint, true, &credentials);
             let lines = attributes.iter().map(|(k, v)| format!("{k}={v}"));
             lines.collect::<Vec<_>>().join("\n")
@@ -365,7 +371,10 @@ mod tests {
         session_token=token
         use_path_style=true
         ");
-        assert_eq!(place().to_string(), "s3://caches/team/manifests/etl/buildcache");
+        assert_eq!(
+            place().to_string(),
+            "s3://caches/team/manifests/etl/buildcache"
+        );
     }
 
     #[tokio::test]

@@ -2,8 +2,8 @@
 
 use super::request::DeployRequest;
 use crate::buildkit::Driver;
-use crate::buildkit::dial::{self, DialError};
 use crate::buildkit::dial::choose::{self, Found, UsedRegistry, Wanted};
+use crate::buildkit::dial::{self, DialError};
 use crate::diagnostic::Diagnostic;
 use crate::environment::Environment;
 use crate::error::Error;

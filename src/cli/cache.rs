@@ -143,8 +143,7 @@ async fn look(args: &CacheArgs, connected: &Connected, output: &Output) -> Resul
         CacheBackend::Registry | CacheBackend::None => None,
     };
     if let Some(place) = elsewhere {
-        let title =
-            format!("build caches are {place}: only what is in the registry is looked at");
+        let title = format!("build caches are {place}: only what is in the registry is looked at");
         output.err(&human::render(&[Diagnostic::warning(title)], output.color));
     }
     let found = survey(manifest, &args.names, registry, ecr.as_ref()).await;

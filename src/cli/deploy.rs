@@ -294,7 +294,7 @@ async fn execute(
     drop(metadata);
     let store = Store::new(client.clone(), project.manifest.state.clone());
     let bucket = tokio::select! {
-        bucket = bucket(&plan, &project.manifest, environment) => bucket,
+        bucket = Box::pin(bucket(&plan, &project.manifest, environment)) => bucket,
         () = cancel.cancelled() => return Err(interrupted()),
     };
     if let Err(warning) = &bucket {

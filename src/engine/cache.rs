@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::future::{OptionFuture, join_all};
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use super::solve_request::{Sessions, solve_request};
 use crate::buildkit::session::content::store::BlobStore;
 use crate::buildkit::solve::{Attributes, SolveError, solve};
 use crate::cache::candidates::{BuildCache, CachePlace};
+use crate::cache::s3::S3Error;
 use crate::cache::stored::Seen;
 use crate::cache::{local, s3};
 use crate::clock;
@@ -90,14 +91,12 @@ async fn import(
             let Some(bucket) = &shared.bucket else {
                 return Ok(None);
             };
-            let look = async {
-                let there = bucket.has(place).await?;
-                let attributes = there.then(|| bucket.attributes(place));
-                OptionFuture::from(attributes).await.transpose()
-            };
-            let found = look.await;
-            let found = found.map_err(|error| format!("{error}: {}", error.help()))?;
-            Ok(found.map(|attributes| ("s3", attributes)))
+            let said = |error: S3Error| format!("{error}: {}", error.help());
+            if !bucket.has(place).await.map_err(said)? {
+                return Ok(None);
+            }
+            let attributes = bucket.attributes(place).await.map_err(said)?;
+            Ok(Some(("s3", attributes)))
         }
         CachePlace::Folder(folder) => {
             let (folder, name) = (folder.clone(), store_name(folder));
@@ -139,14 +138,20 @@ async fn lacks(place: &CachePlace, shared: &Shared) -> Option<String> {
             };
             blobs.remove(&raw.digest);
             let repository = &reference.repository;
-            let asked = blobs.keys().map(|digest| async move {
-                let found = shared.registry.has_blob(repository, digest).await;
-                // What cannot be looked for is not known to be gone.
-                (!found.unwrap_or(true)).then(|| format!("{digest} is gone"))
+            let asked = blobs.into_keys().map(|digest| {
+                let (registry, repository) = (shared.registry.clone(), repository.clone());
+                async move {
+                    let found = registry.has_blob(&repository, &digest).await;
+                    // What cannot be looked for is not known to be gone.
+                    (!found.unwrap_or(true)).then(|| format!("{digest} is gone"))
+                }
             });
-            let answers = stream::iter(asked).buffer_unordered(AT_ONCE);
-            let mut gone = std::pin::pin!(answers.filter_map(std::future::ready));
-            gone.next().await
+            let asked: Vec<_> = asked.collect();
+            let answers: Vec<_> = stream::iter(asked)
+                .buffer_unordered(AT_ONCE)
+                .collect()
+                .await;
+            answers.into_iter().flatten().next()
         }
         CachePlace::Folder(folder) => {
             let folder = folder.clone();
@@ -166,9 +171,7 @@ fn store_name(folder: &Path) -> String {
 /// The folders in which a container has caches, by what the builder calls them.
 pub(super) fn folders(caches: &BuildCache) -> BTreeMap<String, BlobStore> {
     let folder = |place: &CachePlace| match place {
-        CachePlace::Folder(folder) => {
-            Some((store_name(folder), BlobStore::new(folder.clone())))
-        }
+        CachePlace::Folder(folder) => Some((store_name(folder), BlobStore::new(folder.clone()))),
         CachePlace::Registry(_) | CachePlace::S3(_) => None,
     };
     let places = caches.imports.iter().chain(&caches.export);
@@ -243,8 +246,10 @@ async fn solve_for_cache(
 ) -> Result<(), String> {
     let opened = Sessions::open(planned, files, shared).await;
     let sessions = opened.map_err(|error| error.to_string())?;
-    let imports = OptionFuture::from(built.imported.as_ref().map(|place| again(place, shared)));
-    let imports = imports.await.flatten();
+    let imports = match &built.imported {
+        Some(place) => again(place, shared).await,
+        None => None,
+    };
     let mut request = solve_request(planned, &built.parents, imports.as_ref(), &sessions);
     request.cache_export = Some(export_to(place, planned.container.profile, shared).await?);
     // What is exported was built a moment ago, and is in the builder's cache: without it, it would be built once more, and

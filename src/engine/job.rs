@@ -233,7 +233,15 @@ async fn build(
         ..shared.output
     };
     request.image = exporter(planned, output, planned.wanted && stores);
-    let mut response = push(planned, request.clone(), &mut sessions, shared, steps, cancel).await;
+    let mut response = push(
+        planned,
+        request.clone(),
+        &mut sessions,
+        shared,
+        steps,
+        cancel,
+    )
+    .await;
     if let (Err(JobError::Failed(_)), Some(cache)) = (&response, &imported)
         && cache::is_damaged(cache, planned, shared).await
     {
@@ -241,7 +249,15 @@ async fn build(
         request.frontend.remove("cache-imports");
         request.session = sessions.container_session();
         *steps = Steps::new(&container.name);
-        response = push(planned, request.clone(), &mut sessions, shared, steps, cancel).await;
+        response = push(
+            planned,
+            request.clone(),
+            &mut sessions,
+            shared,
+            steps,
+            cancel,
+        )
+        .await;
     }
     let response = response?;
     let to_load = (shared.output.load && !stores).then(|| Solve {

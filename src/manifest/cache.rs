@@ -78,7 +78,7 @@ pub(super) fn read(
     root: &Path,
 ) -> (Cache, Vec<Diagnostic>) {
     let table = view.table("cache");
-    let text = |key| table.text(key).map(Spanned::into_inner);
+    let text = |key: &str| table.text(key).map(Spanned::into_inner);
     let written = text("backend");
     let backend = written.as_deref().unwrap_or("registry");
     let mut diagnostics = Vec::new();
@@ -89,7 +89,10 @@ pub(super) fn read(
         if let Some(place) = table.key(key) {
             diagnostics.push(
                 Diagnostic::error(format!("`cache.{key}` is of no use here"))
-                    .at(Span::new(source, place), format!("belongs to the backend \"{of}\""))
+                    .at(
+                        Span::new(source, place),
+                        format!("belongs to the backend \"{of}\""),
+                    )
                     .help(format!("leave it out, or write `backend = \"{of}\"`")),
             );
         }
@@ -100,7 +103,10 @@ pub(super) fn read(
             let place = table.key("backend").unwrap_or_default();
             diagnostics.push(
                 Diagnostic::error(format!("`cache.{key}` is missing"))
-                    .at(Span::new(source, place), format!("the backend \"{backend}\" needs it"))
+                    .at(
+                        Span::new(source, place),
+                        format!("the backend \"{backend}\" needs it"),
+                    )
                     .help(format!("write `{key} = \"{example}\"`")),
             );
         }

@@ -10,8 +10,7 @@ use crate::support::registry::{self, layers, manifest, put_manifest};
 use crate::support::stack;
 use crate::support::workspace::{Ended, Workspace};
 
-const DOCKERFILE: &str =
-    "FROM BUSYBOX\nRUN head -c 100000 /dev/urandom > /deps\nCOPY main.py /\nRUN cat /main.py > /app\n";
+const DOCKERFILE: &str = "FROM BUSYBOX\nRUN head -c 100000 /dev/urandom > /deps\nCOPY main.py /\nRUN cat /main.py > /app\n";
 
 const CACHE_CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";
 
@@ -105,12 +104,18 @@ fn a_cache_of_an_older_form_is_read_and_replaced_by_one_that_every_registry_take
     let reference = format!("{}/{repository}:buildcache", stack::registry());
     let context = workspace.root().join("containers/etl");
     // An index of layers, as BuildKit made them before it had image manifests.
-    let export = format!(
-        "type=registry,ref={reference},mode=max,image-manifest=false,oci-mediatypes=false"
-    );
+    let export =
+        format!("type=registry,ref={reference},mode=max,image-manifest=false,oci-mediatypes=false");
     let context = context.to_str().unwrap();
     stack::docker(&[
-        "buildx", "build", "--quiet", "--network", "none", "--cache-to", &export, context,
+        "buildx",
+        "build",
+        "--quiet",
+        "--network",
+        "none",
+        "--cache-to",
+        &export,
+        context,
     ]);
     assert!(manifest(&repository, "buildcache").unwrap()["manifests"].is_array());
     let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r1"]);

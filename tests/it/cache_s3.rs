@@ -68,7 +68,10 @@ fn a_bucket_that_cannot_be_used_is_a_warning_before_the_build() {
     says(
         "skiff-none",
         stack::aws(),
-        &["the bucket skiff-none cannot be used: there is no such bucket", "`bucket` below"],
+        &[
+            "the bucket skiff-none cannot be used: there is no such bucket",
+            "`bucket` below",
+        ],
     );
     let forbidden = Gate::before(
         stack::aws(),
@@ -84,7 +87,10 @@ fn a_bucket_that_cannot_be_used_is_a_warning_before_the_build() {
     says(
         "skiff-caches",
         &forbidden.host(),
-        &["may not be looked at with these credentials", "allow s3:ListBucket"],
+        &[
+            "may not be looked at with these credentials",
+            "allow s3:ListBucket",
+        ],
     );
     says("skiff-caches", "localhost:1", &["it cannot be reached"]);
 }

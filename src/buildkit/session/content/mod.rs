@@ -78,7 +78,7 @@ impl ContentService {
         Ok(Response::new(InfoResponse { info: Some(info) }))
     }
 
-    async fn read(
+    fn read(
         &self,
         request: Request<ReadContentRequest>,
     ) -> Result<Response<Answers<ReadContentResponse>>, Status> {
@@ -125,7 +125,7 @@ impl ContentService {
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
-    async fn write(
+    fn write(
         &self,
         request: Request<Streaming<WriteContentRequest>>,
     ) -> Result<Response<Answers<WriteContentResponse>>, Status> {
@@ -135,10 +135,9 @@ impl ContentService {
         tokio::spawn(async move {
             let mut ingest = Ingest::new(store);
             loop {
-                let message = match messages.message().await {
-                    Ok(Some(message)) => message,
-                    // The builder has gone, or changed its mind: what was written is dropped.
-                    Ok(None) | Err(_) => return,
+                // The builder has gone, or changed its mind: what was written is dropped.
+                let Ok(Some(message)) = messages.message().await else {
+                    return;
                 };
                 let last = message.action == i32::from(WriteAction::Commit);
                 let answer = ingest.take(message).await;
@@ -274,8 +273,7 @@ impl ServerStreamingService<ReadContentRequest> for ReadCall {
     type ResponseStream = Answers<ReadContentResponse>;
     type Future = Answer<Self::ResponseStream>;
     fn call(&mut self, request: Request<ReadContentRequest>) -> Self::Future {
-        let service = self.0.clone();
-        Box::pin(async move { service.read(request).await })
+        Box::pin(std::future::ready(self.0.read(request)))
     }
 }
 
@@ -285,8 +283,7 @@ impl StreamingService<WriteContentRequest> for WriteCall {
     type ResponseStream = Answers<WriteContentResponse>;
     type Future = Answer<Self::ResponseStream>;
     fn call(&mut self, request: Request<Streaming<WriteContentRequest>>) -> Self::Future {
-        let service = self.0.clone();
-        Box::pin(async move { service.write(request).await })
+        Box::pin(std::future::ready(self.0.write(request)))
     }
 }
 

@@ -110,7 +110,9 @@ impl BlobWriter {
         if let Some(expected) = expected.filter(|expected| **expected != digest) {
             return Err(WriteError::Digest(digest, expected.clone()));
         }
-        let path = store.path(&digest).ok_or(io::ErrorKind::InvalidInput)?;
+        let path = store
+            .path(&digest)
+            .ok_or(io::Error::from(io::ErrorKind::InvalidInput))?;
         persist(self.file, &path)?;
         Ok(digest)
     }
