@@ -16,6 +16,7 @@ mod environment;
 mod error;
 mod graph;
 mod key;
+mod lock;
 mod manifest;
 mod plan;
 mod profile;

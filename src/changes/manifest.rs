@@ -28,6 +28,9 @@ pub(crate) fn compare(old: Option<&str>, new: &str, present: &ProjectManifest) -
     if old.registry != new.registry {
         return all("changed its registry");
     }
+    if old.pin != new.pin {
+        return all("changed pin");
+    }
     let differences = new.containers.iter().filter_map(|(name, container)| {
         let what = differences(&old, container)?;
         Some((name.clone(), what))

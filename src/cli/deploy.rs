@@ -68,7 +68,7 @@ pub(crate) async fn run(
     warn(&project.findings(plan.containers.keys())?, output);
     one_platform(&plan)?;
     let said = tokio::select! {
-        said = keys::settle(&mut plan, &project, &request, &client) => said?,
+        said = keys::settle(&mut plan, &project, &request, &client, environment) => said?,
         () = cancel.cancelled() => return Err(interrupted()),
     };
     warn(&said, output);

@@ -21,6 +21,8 @@ pub(crate) struct ProjectManifest {
     pub root: PathBuf,
     /// The manifest file, absolute.
     pub path: PathBuf,
+    /// Images from outside the project are those of the lock file.
+    pub pin: bool,
     pub registry: Registry,
     /// Moving tags, each with the branches whose commits may move it. A manifest that names none has `latest`, which
     /// follows the default branch.
@@ -44,6 +46,12 @@ pub(crate) enum Branches {
 }
 
 impl ProjectManifest {
+    /// The lock file: `containers.lock` beside `containers.toml`, whether it is there or not.
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        let name = self.path.file_name().unwrap_or_default();
+        self.root.join(name).with_extension("lock")
+    }
+
     /// Puts the host that ECR names in the place of the one that stood in for it.
     pub(crate) fn locate(&mut self, host: &RegistryHost, plain_http: bool) {
         let stand_in = std::mem::replace(&mut self.registry.host, host.clone());

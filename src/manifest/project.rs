@@ -105,6 +105,7 @@ impl Project<'_> {
         Some(ProjectManifest {
             root: self.location.root.to_owned(),
             path: self.location.path.to_owned(),
+            pin: view.flag("pin").unwrap_or(false),
             registry: naming.registry,
             channels: branches(view),
             builder,

@@ -11,6 +11,7 @@
 
 mod check;
 mod images;
+pub(crate) mod locked;
 mod lookup;
 mod sources;
 
@@ -74,6 +75,8 @@ pub(crate) struct Settings {
     pub(crate) index: Arc<Index>,
     /// What the frontend is told of a container.
     pub(crate) attributes: fn(&PlannedContainer) -> Attributes,
+    /// The digests of the lock file, by the names of images in full.
+    pub(crate) locked: BTreeMap<String, Digest>,
     /// Seconds since 1970.
     pub(crate) now: u64,
 }
@@ -100,7 +103,7 @@ pub(crate) async fn settle(
         .map(|planned| sources::Wanted::new(&planned.container, project))
         .collect();
     let (digests, trees) = tokio::join!(
-        images::digests(names, registry),
+        images::digests(names, &settings.locked, registry),
         sources::read(
             wanted,
             Arc::clone(&settings.index),

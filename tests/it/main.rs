@@ -19,6 +19,7 @@ mod ignore;
 mod interrupts;
 mod keys;
 mod limits;
+mod lock;
 mod manifest;
 mod options;
 mod release_faults;
