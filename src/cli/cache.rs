@@ -16,7 +16,7 @@ use crate::diagnostic::{Diagnostic, human, nearest};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
 use crate::manifest;
-use crate::manifest::model::ProjectManifest;
+use crate::manifest::model::{CacheBackend, ProjectManifest};
 use crate::registry::RegistryError;
 use crate::release::channel::Sources;
 use crate::report::caches;
@@ -133,6 +133,18 @@ async fn look(args: &CacheArgs, connected: &Connected, output: &Output) -> Resul
         .collect();
     if !unknown.is_empty() {
         return Err(unknown.into());
+    }
+    let elsewhere = match &manifest.cache.backend {
+        CacheBackend::Local(folder) => Some(format!("in {}, on each machine", folder.display())),
+        CacheBackend::S3(settings) => {
+            let (bucket, prefix) = (&settings.bucket, &settings.prefix);
+            Some(format!("in s3://{bucket}/{prefix}"))
+        }
+        CacheBackend::Registry | CacheBackend::None => None,
+    };
+    if let Some(place) = elsewhere {
+        let title = format!("build caches are {place}: only what is in the registry is looked at");
+        output.err(&human::render(&[Diagnostic::warning(title)], output.color));
     }
     let found = survey(manifest, &args.names, registry, ecr.as_ref()).await;
     let mut found = found.map_err(|error| unread(&error))?;

@@ -7,6 +7,8 @@
 
 mod cache;
 mod cache_commands;
+mod cache_faults;
+mod cache_s3;
 mod changes;
 mod contexts;
 mod credentials;

@@ -1,6 +1,6 @@
 //! Amazon ECR: which registry the credentials lead to, the token for it, and its repositories.
 //!
-//! [`Ecr`] is one account's registry in one region; [`config`] finds credentials and region as every AWS tool does;
+//! [`Ecr`] is one account's registry in one region; [`config`] finds the region;
 //! [`api`] sends one call, retried, with its failure sorted into an [`EcrError`]; [`images`] is what only ECR knows of
 //! images.
 //!
