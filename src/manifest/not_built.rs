@@ -49,6 +49,3 @@ pub(super) const TABLE: &[NotBuilt] = &[
 ];
 
 const USE_REGISTRY_CACHE: &str = "use \"registry\" or \"none\"";
-
-/// Several containers in one repository: their releases' tags would be the same.
-pub(super) const SHARED_REPOSITORY: &str = "several containers in one repository are not built yet";

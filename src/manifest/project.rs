@@ -14,7 +14,7 @@ use super::discover::{Discovery, Folder};
 use super::document::{Said, View};
 use super::layer::Layer;
 use super::model::{Branches, Cache, CacheBackend, CacheExport, ProjectManifest};
-use super::{builder, locate, mirrors, needs, options, registry};
+use super::{builder, collisions, locate, mirrors, needs, options, registry};
 use crate::diagnostic::{Diagnostic, Severity, SourceText, Span};
 use crate::reference::Tag;
 
@@ -84,6 +84,7 @@ impl Project<'_> {
         };
         let made = drafts.iter().filter_map(|draft| maker.container(draft));
         let mut containers: IndexMap<_, _> = made.map(|c| (c.name.clone(), c)).collect();
+        collisions::mark_shared(&mut containers);
         options::set_apart(&mut containers, self.location.root);
         self.diagnostics.append(&mut maker.diagnostics);
         let needs: needs::Needs = listed(&drafts, |layer| &layer.needs).collect();
@@ -94,7 +95,6 @@ impl Project<'_> {
         self.diagnostics.extend(needs::check(&needs, &known, &span));
         let names = Names {
             containers: &containers,
-            repository: naming.repository_span.clone(),
             cache: naming.cache_ref.as_ref().map(span),
             state: &state,
             channels: &with_default(channels.as_deref()),
