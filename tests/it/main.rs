@@ -20,7 +20,6 @@ mod keys;
 mod limits;
 mod manifest;
 mod options;
-mod release_deploys;
 mod release_faults;
 mod release_quotas;
 mod release_races;
