@@ -2,6 +2,7 @@
 //! `CONTRIBUTING.md` for the tour of the code.
 
 mod atomic_file;
+mod aws;
 mod buildkit;
 mod cache;
 mod cancel;

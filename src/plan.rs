@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::cache::candidates::{BuildCache, is_cache_tag};
+use crate::cache::candidates::{BuildCache, CachePlace, is_cache_tag};
 use crate::cache::mounts;
 use crate::changes::base::Base;
 use crate::diagnostic::Diagnostic;
@@ -124,9 +124,10 @@ pub(crate) enum Work {
 }
 
 impl PlannedContainer {
-    /// Where this run keeps something for the next one.
+    /// Where in a registry this run keeps something for the next one.
     pub(crate) fn keeps_in(&self) -> Option<&Repository> {
-        let keeps = self.build_cache.export.is_some() || self.carrying == Carrying::Both;
+        let exports = matches!(self.build_cache.export, Some(CachePlace::Registry(_)));
+        let keeps = exports || self.carrying == Carrying::Both;
         keeps.then_some(&self.container.cache_repository)
     }
 

@@ -329,6 +329,7 @@ mod tests {
         let config = ImageConfig {
             platform: platform("linux", "amd64", None),
             labels: BTreeMap::new(),
+            created: None,
             triggers: false,
             environment: std::collections::BTreeSet::new(),
         };

@@ -40,8 +40,8 @@ pub(crate) struct Solve {
     pub(crate) pins: BTreeMap<String, String>,
     /// Attributes of the `docker` exporter, which sends the image to the session's [`super::session::load::Loader`].
     pub(crate) docker: Option<Attributes>,
-    /// Attributes of a `registry` cache export.
-    pub(crate) cache_export: Option<Attributes>,
+    /// Type and attributes of a cache export.
+    pub(crate) cache_export: Option<(&'static str, Attributes)>,
 }
 
 #[derive(Debug)]
@@ -111,8 +111,8 @@ fn client(builder: &Builder) -> ControlClient<Channel> {
 
 fn message(reference: String, solve: Solve) -> SolveRequest {
     let map = |attributes: Attributes| attributes.into_iter().collect::<HashMap<_, _>>();
-    let exports = solve.cache_export.map(|attrs| CacheOptionsEntry {
-        r#type: "registry".into(),
+    let exports = solve.cache_export.map(|(kind, attrs)| CacheOptionsEntry {
+        r#type: kind.into(),
         attrs: map(attrs),
     });
     SolveRequest {

@@ -6,18 +6,60 @@
 //! nothing in it that a builder could import.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
 
+use super::s3::S3Place;
 use crate::manifest::model::{CacheBackend, CacheExport, Container, ProjectManifest};
 use crate::reference::{Digest, ImageRef, Tag};
 use crate::release::channel::{Sources, moved_by};
+
+/// Where a build cache is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CachePlace {
+    Registry(ImageRef),
+    /// A folder of this machine, see [`super::local`].
+    Folder(PathBuf),
+    /// A bucket, see [`super::s3`].
+    S3(S3Place),
+}
+
+impl fmt::Display for CachePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(reference) => reference.fmt(f),
+            Self::Folder(folder) => folder.display().fmt(f),
+            Self::S3(place) => place.fmt(f),
+        }
+    }
+}
+
+impl CachePlace {
+    /// Where a container keeps the cache of this name.
+    fn of(container: &Container, backend: &CacheBackend, tag: &Tag) -> Self {
+        match backend {
+            CacheBackend::Local(folder) => {
+                Self::Folder(folder.join(&container.name).join(tag.as_str()))
+            }
+            CacheBackend::S3(settings) => Self::S3(S3Place {
+                bucket: settings.bucket.clone(),
+                prefix: settings.prefix.clone(),
+                name: format!("{}/{tag}", container.name),
+            }),
+            CacheBackend::Registry | CacheBackend::None => {
+                Self::Registry(container.cache_repository.tag(tag))
+            }
+        }
+    }
+}
 
 /// The build caches of one container in one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct BuildCache {
     /// The first one that exists is imported, and no other.
-    pub(crate) imports: Vec<ImageRef>,
+    pub(crate) imports: Vec<CachePlace>,
     /// Where the run's cache goes. `None`: it is not exported.
-    pub(crate) export: Option<ImageRef>,
+    pub(crate) export: Option<CachePlace>,
 }
 
 impl BuildCache {
@@ -26,7 +68,6 @@ impl BuildCache {
         if manifest.cache.backend == CacheBackend::None {
             return Self::default();
         }
-        let shared = container.cache_repository.tag(&container.cache_tag);
         let own = match &sources.pull_request {
             // Its branch may have any name, that of the default branch too.
             Some(name) => {
@@ -44,16 +85,15 @@ impl BuildCache {
         };
         let mut imports = Vec::new();
         if manifest.cache.export == CacheExport::Always {
-            for tag in [own, default].into_iter().flatten() {
-                imports.push(container.cache_repository.tag(&tag));
-            }
+            imports.extend([own, default].into_iter().flatten());
         }
-        imports.push(shared);
+        imports.push(container.cache_tag.clone());
         let mut seen = BTreeSet::new();
-        imports.retain(|reference| seen.insert(reference.clone()));
+        imports.retain(|tag| seen.insert(tag.clone()));
+        let place = |tag: &Tag| CachePlace::of(container, &manifest.cache.backend, tag);
         Self {
-            imports,
-            export: export.map(|tag| container.cache_repository.tag(&tag)),
+            imports: imports.iter().map(place).collect(),
+            export: export.as_ref().map(place),
         }
     }
 }
@@ -64,8 +104,8 @@ pub(crate) fn is_cache_tag(container: &Container, tag: &Tag) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-/// The tag of a branch's cache; `None`: nobody knows the branch.
-fn tag_of_branch(
+/// The tag of a branch's cache, of this container among those of the manifest; `None`: nobody knows the branch.
+pub(crate) fn tag_of_branch(
     branch: Option<&str>,
     container: &Container,
     manifest: &ProjectManifest,
@@ -142,7 +182,10 @@ mod tests {
     fn tags(more: &str, sources: &Sources) -> String {
         let manifest = manifest(more);
         let cache = BuildCache::of(&manifest.containers["etl"], &manifest, sources);
-        let tag = |reference: &ImageRef| reference.tag.as_ref().unwrap().to_string();
+        let tag = |place: &CachePlace| match place {
+            CachePlace::Registry(reference) => reference.tag.as_ref().unwrap().to_string(),
+            place => place.to_string(),
+        };
         let imports: Vec<_> = cache.imports.iter().map(tag).collect();
         let export = cache.export.as_ref().map_or_else(|| "nothing".into(), tag);
         format!("{} -> {export}", imports.join(", "))
@@ -173,6 +216,14 @@ mod tests {
             ),
             tags("[cache]\nexport = \"never\"\n", &on("main")),
             tags("[cache]\nbackend = \"none\"\n", &on("main")),
+            tags(
+                "[cache]\nbackend = \"local\"\ndir = \"/caches\"\nexport = \"always\"\n",
+                &on("feature/x"),
+            ),
+            tags(
+                "[cache]\nbackend = \"s3\"\nbucket = \"caches\"\nprefix = \"team\"\n",
+                &on("main"),
+            ),
             tags("", &Sources::default()),
         ];
         insta::assert_snapshot!(cases.join("\n"), @r"
@@ -186,6 +237,8 @@ mod tests {
         buildcache-feature-x, buildcache-main, buildcache -> buildcache-feature-x
         buildcache -> nothing
          -> nothing
+        /caches/etl/buildcache-feature-x, /caches/etl/buildcache -> /caches/etl/buildcache-feature-x
+        s3://caches/team/manifests/etl/buildcache -> s3://caches/team/manifests/etl/buildcache
         buildcache -> buildcache
         ");
     }

@@ -25,8 +25,8 @@ const STEP: &str = "--deepen=50";
 pub(crate) enum FetchError {
     #[error("there is no remote to fetch more history from")]
     NoRemote,
-    #[error("git fetch did not end within {} seconds", FETCH.as_secs())]
-    TimedOut,
+    #[error("git {0} did not end within {seconds} seconds", seconds = FETCH.as_secs())]
+    TimedOut(&'static str),
     #[error(transparent)]
     Git(#[from] GitError),
 }
@@ -126,10 +126,7 @@ impl Checkout {
         branch: Option<&str>,
         depth: Option<&str>,
     ) -> Result<(), FetchError> {
-        let remotes = self.line("remote", &[]).ok_or(FetchError::NoRemote)?;
-        let mut names = remotes.lines();
-        let first = names.next().unwrap_or_default();
-        let remote = names.find(|name| *name == "origin").unwrap_or(first);
+        let remote = &self.remote().ok_or(FetchError::NoRemote)?;
         let branch = branch.map(|name| format!("+refs/heads/{name}:refs/remotes/origin/{name}"));
         // By id: which branch of the remote it is on, only the remote knows. It does not know a commit that was made here.
         let by_id = depth.map(|_| head.as_str().to_owned());
@@ -142,6 +139,30 @@ impl Checkout {
             }
             fetched => fetched,
         }
+    }
+
+    /// `origin`, else the first one.
+    fn remote(&self) -> Option<String> {
+        let remotes = self.line("remote", &[])?;
+        let origin = remotes.lines().find(|name| *name == "origin");
+        origin.or(remotes.lines().next()).map(str::to_owned)
+    }
+
+    /// The branches that there are: the remote's, as the remote says it now, and those of this checkout.
+    pub(crate) fn branches(&self) -> Result<Vec<String>, FetchError> {
+        const HEADS: &str = "refs/heads/";
+        let remote = self.remote().ok_or(FetchError::NoRemote)?;
+        let mut command = self.command("ls-remote");
+        command
+            .args(["--quiet", "--heads", &remote])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let listed = wait(command.spawn().map_err(GitError::Start)?, "ls-remote")?;
+        let mut text = String::from_utf8_lossy(&listed).into_owned();
+        let here = ["--format=%(objectname)\t%(refname)", HEADS];
+        text += &String::from_utf8_lossy(&self.output("for-each-ref", here)?);
+        let name = |line: &str| Some(line.split_once('\t')?.1.strip_prefix(HEADS)?.to_owned());
+        Ok(text.lines().filter_map(name).collect())
     }
 
     fn fetch_from(
@@ -164,12 +185,20 @@ impl Checkout {
             .args(wanted)
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        wait(command.spawn().map_err(GitError::Start)?)
+        wait(command.spawn().map_err(GitError::Start)?, "fetch").map(drop)
     }
 }
 
-/// Waits for a fetch, not for ever.
-fn wait(mut child: Child) -> Result<(), FetchError> {
+/// Waits for what speaks to a remote, not for ever; gives what it prints, if that is piped.
+fn wait(mut child: Child, command: &'static str) -> Result<Vec<u8>, FetchError> {
+    let mut stdout = child.stdout.take();
+    let printed = thread::spawn(move || {
+        let mut text = Vec::new();
+        if let Some(stdout) = &mut stdout {
+            let _ = stdout.read_to_end(&mut text);
+        }
+        text
+    });
     let mut stderr = child.stderr.take();
     let (ended, end) = mpsc::channel();
     thread::spawn(move || {
@@ -190,12 +219,12 @@ fn wait(mut child: Child) -> Result<(), FetchError> {
         let _ = end.recv_timeout(GRACE);
         let _ = child.kill();
         let _ = child.wait();
-        return Err(FetchError::TimedOut);
+        return Err(FetchError::TimedOut(command));
     };
     let status = child.wait().map_err(GitError::Start)?;
     match (status.success(), status.code()) {
-        (true, _) => Ok(()),
-        (false, Some(_)) => Err(GitError::Failed("fetch", said(&text)).into()),
-        (false, None) => Err(GitError::Killed("fetch").into()),
+        (true, _) => Ok(printed.join().unwrap_or_default()),
+        (false, Some(_)) => Err(GitError::Failed(command, said(&text)).into()),
+        (false, None) => Err(GitError::Killed(command).into()),
     }
 }

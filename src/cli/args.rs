@@ -88,6 +88,69 @@ pub(crate) enum Command {
     Promote(PromoteArgs),
     /// Move a channel back to the set before, and hold it there until the next promote
     Rollback(RollbackArgs),
+    /// See what the caches in the registry hold, and take away what nobody needs
+    #[command(subcommand)]
+    Cache(CacheCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List build caches and carried cache mounts: size, age, last use
+    Ls(CacheArgs),
+    /// Sum them up by container and kind
+    Du(CacheArgs),
+    /// Delete caches; tags that are no caches are never touched
+    Prune(PruneArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CacheArgs {
+    /// Of these containers only [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// How it is shown
+    #[arg(long, value_enum, default_value_t = FormatArg::Human, value_name = "FORMAT")]
+    pub(crate) format: FormatArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    #[command(flatten)]
+    pub(crate) caches: CacheArgs,
+
+    #[command(flatten)]
+    pub(crate) criteria: CriteriaArgs,
+
+    /// Print what would be deleted, and delete nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Do not ask; needed where nobody can be asked
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+/// Which caches: those for which all that is given holds.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct CriteriaArgs {
+    /// Neither written nor, where the registry tells, read for this long, such as 14d
+    #[arg(long, value_name = "AGE")]
+    pub(crate) older_than: Option<String>,
+
+    /// Build caches of this branch; may be repeated
+    #[arg(long, value_name = "BRANCH")]
+    pub(crate) branch: Vec<String>,
+
+    /// Build caches of branches that neither the remote nor this checkout has any more
+    #[arg(long)]
+    pub(crate) gone_branches: bool,
+
+    /// Also what the next run would use: the caches that the channels' branches share, mounts that a Dockerfile has; and
+    /// what belongs to no container of the manifest
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

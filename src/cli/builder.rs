@@ -2,11 +2,12 @@
 
 use super::request::DeployRequest;
 use crate::buildkit::Driver;
-use crate::buildkit::dial::DialError;
 use crate::buildkit::dial::choose::{self, Found, UsedRegistry, Wanted};
+use crate::buildkit::dial::{self, DialError};
 use crate::diagnostic::Diagnostic;
 use crate::environment::Environment;
 use crate::error::Error;
+use crate::manifest::model::CacheBackend;
 use crate::plan::Plan;
 use crate::project::Project;
 use crate::registry::credentials::CredentialSources;
@@ -19,7 +20,9 @@ pub(super) async fn find(
     credentials: &CredentialSources,
     environment: &Environment,
 ) -> Result<Found, Error> {
+    let s3 = matches!(project.manifest.cache.backend, CacheBackend::S3(_));
     let wanted = Wanted {
+        s3,
         flag: &request.builder,
         settings: &project.manifest.builder,
         environment,
@@ -30,6 +33,14 @@ pub(super) async fn find(
     let found = choose::find(wanted).await.map_err(no_builder)?;
     for builder in &found.builders {
         able(plan, builder.driver)?;
+        if s3 && !dial::has_s3(builder).await {
+            let title = format!("{} has no S3 caches", builder.description);
+            return Err(Diagnostic::error(title)
+                .note("Docker's own BuildKit is built without them, and others have them from version 0.11 on")
+                .help("let a BuildKit of its own build: `driver = \"docker-container\"` below [builder], or `--builder`")
+                .help("or write `backend = \"registry\"` below [cache]")
+                .into());
+        }
     }
     Ok(found)
 }

@@ -13,6 +13,7 @@ use crate::atomic_file;
 use crate::buildkit::dial::choose::Found;
 use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::session::load::Loader;
+use crate::cache::s3::Bucket;
 use crate::cancel::{self, CancellationToken};
 use crate::changes::git::Checkout;
 use crate::diagnostic::{Diagnostic, Severity, human};
@@ -24,7 +25,7 @@ use crate::engine::releasing::Releasing;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
 use crate::manifest;
-use crate::manifest::model::{Container, ProjectManifest, Provider};
+use crate::manifest::model::{CacheBackend, Container, ProjectManifest, Provider};
 use crate::plan::{self, Orders, Plan};
 use crate::profile;
 use crate::project::{self, Project};
@@ -292,6 +293,13 @@ async fn execute(
     let metadata = request.metadata_file.as_deref().map(create).transpose()?;
     drop(metadata);
     let store = Store::new(client.clone(), project.manifest.state.clone());
+    let bucket = tokio::select! {
+        bucket = Box::pin(bucket(&plan, &project.manifest, environment)) => bucket,
+        () = cancel.cancelled() => return Err(interrupted()),
+    };
+    if let Err(warning) = &bucket {
+        output.err(&human::render(std::slice::from_ref(warning), output.color));
+    }
     let search = builder::find(&plan, project, request, &credentials, environment);
     let search = Box::pin(search);
     let found = tokio::select! {
@@ -321,6 +329,7 @@ async fn execute(
         loader: found.engine.map(Loader::new),
         chosen_by: found.reason,
         registry: client,
+        bucket: bucket.ok().flatten(),
         auth: AuthService::new(credentials),
         private,
         events,
@@ -350,6 +359,32 @@ async fn execute(
     Ok(outcome
         .error_kind()
         .map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
+}
+
+/// The bucket of the build caches, where they are in one and the run has any; one that cannot be used costs the caches, and
+/// never the run.
+async fn bucket(
+    plan: &Plan,
+    manifest: &ProjectManifest,
+    environment: &Environment,
+) -> Result<Option<Bucket>, Diagnostic> {
+    let CacheBackend::S3(settings) = &manifest.cache.backend else {
+        return Ok(None);
+    };
+    if !plan.containers.keys().any(|name| plan.builds(name)) {
+        return Ok(None);
+    }
+    // What the AWS SDKs read, and the builder does not.
+    let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+    let endpoint = variables.iter().find_map(|name| environment.get(name));
+    match Bucket::open(settings, endpoint).await {
+        Ok(bucket) => Ok(Some(bucket)),
+        Err(error) => {
+            let name = &settings.bucket;
+            let title = format!("built without caches: the bucket {name} cannot be used: {error}");
+            Err(Diagnostic::warning(title).help(error.help()))
+        }
+    }
 }
 
 /// Builders that can do the job, and a registry in which the names of this run are free.

@@ -2,6 +2,7 @@
 
 mod args;
 mod builder;
+mod cache;
 mod contexts;
 mod cost;
 mod deploy;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
-use self::args::{Cli, Command};
+use self::args::{CacheCommand, Cli, Command};
 use self::request::{DeployRequest, Invocation};
 use crate::environment::Environment;
 use crate::error::Error;
@@ -64,6 +65,15 @@ async fn dispatch(cli: Cli, environment: &Environment, output: &Output) -> Resul
         Command::Releases(args) => releases::list(&args, &invocation, environment, output).await,
         Command::Status(args) => releases::status(&args, &invocation, environment, output).await,
         Command::Promote(args) => moving::promote(args, &invocation, environment, output).await,
+        Command::Cache(CacheCommand::Ls(args)) => {
+            cache::ls(&args, &invocation, environment, output).await
+        }
+        Command::Cache(CacheCommand::Du(args)) => {
+            cache::du(&args, &invocation, environment, output).await
+        }
+        Command::Cache(CacheCommand::Prune(args)) => {
+            cache::prune(&args, &invocation, environment, output).await
+        }
         Command::Rollback(args) => moving::rollback(args, &invocation, environment, output).await,
     }
 }

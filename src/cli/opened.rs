@@ -15,7 +15,9 @@ use crate::manifest;
 use crate::manifest::model::ProjectManifest;
 use crate::project;
 use crate::reference::Tag;
+use crate::registry::Client;
 use crate::registry::credentials::CredentialSources;
+use crate::registry::ecr::Ecr;
 use crate::release::channel::Sources;
 use crate::release::ci;
 use crate::release::converge::{Mover, Stopped};
@@ -29,14 +31,20 @@ pub(super) struct Opened {
     pub mover: Mover,
 }
 
-/// Reads the manifest and connects; `events` and `cancel` are for those who move something.
-pub(super) async fn open(
+/// The manifest, and its registry.
+pub(super) struct Connected {
+    pub manifest: ProjectManifest,
+    pub registry: Client,
+    /// Where the registry is Amazon's.
+    pub ecr: Option<Ecr>,
+}
+
+/// Reads the manifest and connects.
+pub(super) async fn connect(
     invocation: &Invocation,
     environment: &Environment,
     output: &Output,
-    events: Events,
-    cancel: CancellationToken,
-) -> Result<Opened, Error> {
+) -> Result<Connected, Error> {
     let path = manifest::find(invocation.manifest.as_deref(), &environment.directory)?;
     let shown = project::shown(&path, &environment.directory);
     let (mut manifest, warnings) = manifest::load(&path, &shown)?;
@@ -45,10 +53,27 @@ pub(super) async fn open(
     }
     let ecr = registry::locate(&mut manifest, false).await?;
     let credentials = CredentialSources {
-        ecr,
+        ecr: ecr.clone(),
         ..CredentialSources::new(environment.docker_config())
     };
-    let registry = client(&manifest, credentials);
+    Ok(Connected {
+        registry: client(&manifest, credentials),
+        manifest,
+        ecr,
+    })
+}
+
+/// The same for those who read or move channels; `events` and `cancel` are for those who move something.
+pub(super) async fn open(
+    invocation: &Invocation,
+    environment: &Environment,
+    output: &Output,
+    events: Events,
+    cancel: CancellationToken,
+) -> Result<Opened, Error> {
+    let Connected {
+        manifest, registry, ..
+    } = connect(invocation, environment, output).await?;
     let mover = Mover {
         store: Store::new(registry.clone(), manifest.state.clone()),
         history: history(&manifest.root)?,

@@ -1,8 +1,11 @@
-//! The registry cache of a container: which one to import, and its export once the release is done.
+//! The build cache of a container: which one to import, and its export once the release is done.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -11,42 +14,176 @@ use super::files::FileSessions;
 use super::job::{Built, Shared};
 use super::mounts;
 use super::solve_request::{Sessions, solve_request};
-use crate::buildkit::solve::{SolveError, solve};
+use crate::buildkit::session::content::store::BlobStore;
+use crate::buildkit::solve::{Attributes, SolveError, solve};
+use crate::cache::candidates::{BuildCache, CachePlace};
+use crate::cache::s3::S3Error;
+use crate::cache::stored::Seen;
+use crate::cache::{local, s3};
 use crate::clock;
+use crate::manifest::model::Profile;
 use crate::plan::PlannedContainer;
 use crate::profile;
 
 /// The frontend attribute `cache-imports` for a container: its best cache, if there is one. Exactly one is imported:
 /// with several the builder takes one at random (moby/buildkit#6418). They are looked up first, as a missing one would be
-/// reported as an error by the builder.
-pub(super) async fn imports(planned: &PlannedContainer, shared: &Shared) -> Option<String> {
+/// reported as an error by the builder. A build without cache imports none: the builder would fetch its manifest to no end.
+pub(super) async fn imports(planned: &PlannedContainer, shared: &Shared) -> Option<Imported> {
     let name = &planned.container.name;
+    if planned.without_cache() {
+        return None;
+    }
     let candidates = &planned.build_cache.imports;
-    let found = candidates
-        .iter()
-        .map(|reference| shared.registry.head_manifest(reference));
-    for (reference, found) in candidates.iter().zip(join_all(found).await) {
+    let found = candidates.iter().map(|place| import(place, shared));
+    for (place, found) in candidates.iter().zip(join_all(found).await) {
         match found {
             Ok(None) => {}
-            Ok(Some(_)) => {
-                let reference = reference.to_string();
-                let attributes = serde_json::json!({ "ref": reference });
+            Ok(Some((kind, attributes))) => {
                 let chosen = EventKind::CacheChosen {
                     container: name.clone(),
-                    reference,
+                    reference: place.to_string(),
                 };
                 shared.events.send(chosen).await;
-                let import = serde_json::json!([{ "Type": "registry", "Attrs": attributes }]);
-                return Some(import.to_string());
+                let attribute = attribute(kind, &attributes);
+                let place = place.clone();
+                return Some(Imported { place, attribute });
             }
-            Err(error) => {
-                let message = format!("built without the cache {reference}: {error}");
+            Err(why) => {
+                let message = format!("built without the cache {place}: {why}");
                 shared.events.warn(Some(name), message).await;
             }
         }
     }
     None
 }
+
+/// The cache that a build imports.
+pub(super) struct Imported {
+    pub(super) place: CachePlace,
+    /// The frontend attribute.
+    pub(super) attribute: String,
+}
+
+fn attribute(kind: &str, attributes: &Attributes) -> String {
+    serde_json::json!([{ "Type": kind, "Attrs": attributes }]).to_string()
+}
+
+/// The same for a later solve: credentials have an end.
+async fn again(place: &CachePlace, shared: &Shared) -> Option<String> {
+    let (kind, attributes) = import(place, shared).await.ok()??;
+    Some(attribute(kind, &attributes))
+}
+
+/// Type and attributes of a cache import; `None`: there is no such cache.
+async fn import(
+    place: &CachePlace,
+    shared: &Shared,
+) -> Result<Option<(&'static str, Attributes)>, String> {
+    match place {
+        CachePlace::Registry(reference) => {
+            let found = shared.registry.head_manifest(reference).await;
+            let found = found.map_err(|error| error.to_string())?;
+            let attributes = Attributes::from([("ref".into(), reference.to_string())]);
+            Ok(found.map(|_| ("registry", attributes)))
+        }
+        CachePlace::S3(place) => {
+            // Without one, that was said before the first build.
+            let Some(bucket) = &shared.bucket else {
+                return Ok(None);
+            };
+            let said = |error: S3Error| format!("{error}: {}", error.help());
+            if !bucket.has(place).await.map_err(said)? {
+                return Ok(None);
+            }
+            let attributes = bucket.attributes(place).await.map_err(said)?;
+            Ok(Some(("s3", attributes)))
+        }
+        CachePlace::Folder(folder) => {
+            let (folder, name) = (folder.clone(), store_name(folder));
+            let found = tokio::task::spawn_blocking(move || local::find(&folder)).await;
+            let found = found.map_err(|error| error.to_string())?;
+            let digest = found.map_err(|error| error.to_string())?;
+            Ok(digest.map(|digest| {
+                let attributes = [("src", name), ("digest", digest.to_string())];
+                ("local", attributes.map(owned).into())
+            }))
+        }
+    }
+}
+
+/// Whether a build failed as its cache lacks something of what it says it has; then that is said.
+pub(super) async fn is_damaged(
+    imported: &Imported,
+    planned: &PlannedContainer,
+    shared: &Shared,
+) -> bool {
+    let Some(what) = lacks(&imported.place, shared).await else {
+        return false;
+    };
+    let place = &imported.place;
+    let message = format!("the cache {place} is damaged, building again without the cache: {what}");
+    let name = &planned.container.name;
+    shared.events.warn(Some(name), message).await;
+    true
+}
+
+async fn lacks(place: &CachePlace, shared: &Shared) -> Option<String> {
+    match place {
+        CachePlace::Registry(reference) => {
+            let Ok(Some(raw)) = shared.registry.get_manifest(reference).await else {
+                return Some("it is gone".to_owned());
+            };
+            let Seen::Cache(_, mut blobs) = Seen::of(&raw) else {
+                return None;
+            };
+            blobs.remove(&raw.digest);
+            let repository = &reference.repository;
+            let asked = blobs.into_keys().map(|digest| {
+                let (registry, repository) = (shared.registry.clone(), repository.clone());
+                async move {
+                    let found = registry.has_blob(&repository, &digest).await;
+                    // What cannot be looked for is not known to be gone.
+                    (!found.unwrap_or(true)).then(|| format!("{digest} is gone"))
+                }
+            });
+            let asked: Vec<_> = asked.collect();
+            let answers: Vec<_> = stream::iter(asked)
+                .buffer_unordered(AT_ONCE)
+                .collect()
+                .await;
+            answers.into_iter().flatten().next()
+        }
+        CachePlace::Folder(folder) => {
+            let folder = folder.clone();
+            let found = tokio::task::spawn_blocking(move || local::find(&folder)).await;
+            found.ok()?.err().map(|error| error.to_string())
+        }
+        // Its blobs are looked at by the builder alone.
+        CachePlace::S3(_) => None,
+    }
+}
+
+/// What the builder calls a folder of this machine.
+fn store_name(folder: &Path) -> String {
+    folder.to_string_lossy().into_owned()
+}
+
+/// The folders in which a container has caches, by what the builder calls them.
+pub(super) fn folders(caches: &BuildCache) -> BTreeMap<String, BlobStore> {
+    let folder = |place: &CachePlace| match place {
+        CachePlace::Folder(folder) => Some((store_name(folder), BlobStore::new(folder.clone()))),
+        CachePlace::Registry(_) | CachePlace::S3(_) => None,
+    };
+    let places = caches.imports.iter().chain(&caches.export);
+    places.filter_map(folder).collect()
+}
+
+fn owned((name, value): (&str, String)) -> (String, String) {
+    (name.to_owned(), value)
+}
+
+/// Questions to a registry at a time.
+const AT_ONCE: usize = 16;
 
 /// An export that is not done by then is given up: nobody waits for it, and the next run exports again.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -65,18 +202,21 @@ pub(super) async fn export(
     cancel: &CancellationToken,
 ) {
     mounts::keep(&built.mounts, planned, shared, cancel).await;
-    let Some(reference) = &planned.build_cache.export else {
+    let Some(place) = &planned.build_cache.export else {
         return;
     };
+    if matches!(place, CachePlace::S3(_)) && shared.bucket.is_none() {
+        return;
+    }
     let started = clock::now();
     let container = &planned.container;
-    let reference = reference.to_string();
+    let reference = place.to_string();
     let exporting = EventKind::CacheExportStarted {
         container: container.name.clone(),
         reference: reference.clone(),
     };
     shared.events.send(exporting).await;
-    let work = solve_for_cache(planned, built, &reference, files, shared, cancel);
+    let work = solve_for_cache(planned, built, place, files, shared, cancel);
     let result = tokio::time::timeout(LIMIT, work).await;
     let why = match result {
         Ok(Ok(())) => {
@@ -99,40 +239,75 @@ pub(super) async fn export(
 async fn solve_for_cache(
     planned: &PlannedContainer,
     built: &Built,
-    reference: &str,
+    place: &CachePlace,
     files: &FileSessions,
     shared: &Shared,
     cancel: &CancellationToken,
 ) -> Result<(), String> {
-    let opened = Sessions::open(&planned.container, files, shared).await;
+    let opened = Sessions::open(planned, files, shared).await;
     let sessions = opened.map_err(|error| error.to_string())?;
-    let mut request = solve_request(
-        planned,
-        &built.parents,
-        built.cache_imports.as_ref(),
-        &sessions,
-    );
-    let attributes = [
-        ("ref", reference),
-        ("mode", "max"),
-        (
-            "compression",
-            profile::cache_compression(planned.container.profile),
-        ),
-        ("image-manifest", "true"),
-        ("oci-mediatypes", "true"),
-    ];
-    let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    request.cache_export = Some(attributes.into());
+    let imports = match &built.imported {
+        Some(place) => again(place, shared).await,
+        None => None,
+    };
+    let mut request = solve_request(planned, &built.parents, imports.as_ref(), &sessions);
+    request.cache_export = Some(export_to(place, planned.container.profile, shared).await?);
+    // What is exported was built a moment ago, and is in the builder's cache: without it, it would be built once more, and
+    // be something else than what was released.
+    request.frontend.remove("no-cache");
+    let secrets = request.cache_export.as_ref().map(|(_, to)| s3::secrets(to));
     let (sender, mut updates) = mpsc::channel(16);
     let ignore = async { while updates.recv().await.is_some() {} };
     let (result, ()) = tokio::join!(solve(&shared.builder, request, cancel, sender), ignore);
-    match result {
-        Ok(_) => Ok(()),
-        Err(SolveError::Cancelled) => Err("interrupted".into()),
+    let response = match result {
+        Ok(response) => response,
+        Err(SolveError::Cancelled) => return Err("interrupted".into()),
         Err(SolveError::Failed(error)) => {
             let ours = sessions.failure(files).await;
-            Err(ours.map_or(error.message, |failure| failure.message))
+            let message = ours.map_or(error.message, |failure| failure.message);
+            return Err(s3::without_secrets(message, &secrets.unwrap_or_default()));
+        }
+    };
+    match place {
+        CachePlace::Registry(_) | CachePlace::S3(_) => Ok(()),
+        CachePlace::Folder(folder) => {
+            // BuildKit `cache/remotecache/export.go`: the descriptor of what it wrote.
+            let descriptor = response.get("cache.manifest").cloned();
+            let descriptor = descriptor.ok_or("the builder did not say what it wrote")?;
+            let folder = folder.clone();
+            let kept = tokio::task::spawn_blocking(move || local::keep(&folder, &descriptor)).await;
+            let kept = kept.map_err(|error| error.to_string())?;
+            kept.map_err(|error| error.to_string())
         }
     }
+}
+
+/// Type and attributes of a cache export: every intermediate step, as one image manifest, which every registry takes.
+async fn export_to(
+    place: &CachePlace,
+    profile: Profile,
+    shared: &Shared,
+) -> Result<(&'static str, Attributes), String> {
+    if let (CachePlace::S3(place), Some(bucket)) = (place, &shared.bucket) {
+        let attributes = bucket.attributes(place).await;
+        let mut attributes = attributes.map_err(|error| error.to_string())?;
+        attributes.insert("mode".into(), "max".into());
+        return Ok(("s3", attributes));
+    }
+    let compression = profile::cache_compression(profile).to_owned();
+    let mut attributes: Attributes = [
+        ("mode", "max".to_owned()),
+        ("compression", compression),
+        ("image-manifest", "true".to_owned()),
+        ("oci-mediatypes", "true".to_owned()),
+    ]
+    .map(owned)
+    .into();
+    let (kind, name, value) = match place {
+        CachePlace::Registry(reference) => ("registry", "ref", reference.to_string()),
+        CachePlace::Folder(folder) => ("local", "dest", store_name(folder)),
+        CachePlace::S3(_) => return Err("its bucket cannot be used".to_owned()),
+    };
+    attributes.insert(name.to_owned(), value);
+    Ok((kind, attributes))
 }

@@ -20,8 +20,9 @@ use super::scheduler::ReadyQueue;
 use crate::buildkit::Builder;
 use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::session::load::Loader;
+use crate::cache::s3::Bucket;
 use crate::clock;
-use crate::plan::{Plan, Work};
+use crate::plan::{Plan, PlannedContainer, Work};
 use crate::reference::ImageRef;
 use crate::registry::Client;
 
@@ -34,6 +35,8 @@ pub(crate) struct Tools {
     /// Why they were chosen, for people.
     pub(crate) chosen_by: String,
     pub(crate) registry: Client,
+    /// Where build caches are in one, and it can be used.
+    pub(crate) bucket: Option<Bucket>,
     pub(crate) auth: AuthService,
     /// Secrets and agents, by container.
     pub(crate) private: BTreeMap<String, Private>,
@@ -64,6 +67,7 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         builder,
         loader: tools.loader.clone(),
         registry: tools.registry.clone(),
+        bucket: tools.bucket.clone(),
         auth: tools.auth.clone(),
         private: tools.private.clone(),
         events: tools.events.clone(),
@@ -148,7 +152,10 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
 /// Whether this run exports its build caches.
 pub(crate) fn exports_caches(plan: &Plan) -> bool {
     let mut containers = plan.containers.values();
-    plan.output.push && containers.any(|planned| planned.keeps_in().is_some())
+    let exports = |planned: &PlannedContainer| {
+        planned.build_cache.export.is_some() || planned.keeps_in().is_some()
+    };
+    plan.output.push && containers.any(exports)
 }
 
 /// A run that has nothing to do: only its events.

@@ -22,6 +22,8 @@ use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::session::load::Loader;
 use crate::buildkit::solve::{Solve, SolveError, solve};
 use crate::buildkit::{Builder, Driver};
+use crate::cache::candidates::CachePlace;
+use crate::cache::s3::Bucket;
 use crate::cancel::overdue;
 use crate::clock;
 use crate::key::Key;
@@ -35,6 +37,8 @@ use crate::registry::image::RawManifest;
 pub(super) struct Shared {
     pub(super) builder: Builder,
     pub(super) registry: Client,
+    /// Where build caches are in one.
+    pub(super) bucket: Option<Bucket>,
     pub(super) auth: AuthService,
     /// Secrets and agents, by container.
     pub(super) private: BTreeMap<String, Private>,
@@ -58,8 +62,8 @@ pub(super) struct Built {
     pub(super) parents: BTreeMap<String, ImageRef>,
     /// Its cache mounts.
     pub(super) mounts: Vec<Carried>,
-    /// The frontend attribute `cache-imports` it was built with.
-    pub(super) cache_imports: Option<String>,
+    /// The cache it was built with.
+    pub(super) imported: Option<CachePlace>,
 }
 
 /// What was made of it.
@@ -133,7 +137,7 @@ pub(super) async fn run(
                 mounts: vec![],
                 image: Image::Pushed(manifest.clone()),
                 parents: BTreeMap::new(),
-                cache_imports: None,
+                imported: None,
             }),
             steps: (0, 0),
             seconds: 0.0,
@@ -217,23 +221,50 @@ async fn build(
     cancel: &CancellationToken,
 ) -> Result<Built, JobError> {
     let container = &planned.container;
-    let mut sessions = Sessions::open(container, &shared.files, shared).await?;
-    let cache_imports = cache::imports(planned, shared).await;
-    let cached = cache_imports.is_some();
+    let mut sessions = Sessions::open(planned, &shared.files, shared).await?;
+    let mut imported = cache::imports(planned, shared).await;
+    let cached = imported.is_some();
     let mut mounts = mounts::bring(planned, parents, cached, shared, cancel).await;
-    let mut request = solve_request(planned, parents, cache_imports.as_ref(), &sessions);
+    let imports = imported.as_ref().map(|imported| &imported.attribute);
+    let mut request = solve_request(planned, parents, imports, &sessions);
     let stores = shared.builder.driver == Driver::Docker;
     let output = ImageOutput {
         load: shared.output.load && stores,
         ..shared.output
     };
     request.image = exporter(planned, output, planned.wanted && stores);
+    let mut response = push(
+        planned,
+        request.clone(),
+        &mut sessions,
+        shared,
+        steps,
+        cancel,
+    )
+    .await;
+    if let (Err(JobError::Failed(_)), Some(cache)) = (&response, &imported)
+        && cache::is_damaged(cache, planned, shared).await
+    {
+        imported = None;
+        request.frontend.remove("cache-imports");
+        request.session = sessions.container_session();
+        *steps = Steps::new(&container.name);
+        response = push(
+            planned,
+            request.clone(),
+            &mut sessions,
+            shared,
+            steps,
+            cancel,
+        )
+        .await;
+    }
+    let response = response?;
     let to_load = (shared.output.load && !stores).then(|| Solve {
         image: None,
         docker: Some(docker_exporter(planned)),
         ..request.clone()
     });
-    let response = push(planned, request, &mut sessions, shared, steps, cancel).await?;
     mounts::measure(&mut mounts, steps, planned, shared).await;
     let image = if shared.output.push {
         let pushed = container.repository.tag(&planned.tag);
@@ -260,7 +291,7 @@ async fn build(
         image,
         parents: parents.clone(),
         mounts,
-        cache_imports,
+        imported: imported.map(|imported| imported.place),
     })
 }
 

@@ -18,6 +18,7 @@ use super::steps::Steps;
 use crate::buildkit::new_id;
 use crate::buildkit::solve::{Attributes, Solve, SolveError, solve};
 use crate::buildkit::status::StatusUpdate;
+use crate::cache::labels::{COLD, ID, INPUTS};
 use crate::cache::mounts::{self, CacheMount, LARGEST, NAMESPACE, Said, kib};
 use crate::clock;
 use crate::plan::{Carrying, PlannedContainer};
@@ -32,15 +33,6 @@ const KEEP_LIMIT: Duration = Duration::from_mins(5);
 
 /// Largest image config that is read, in bytes.
 const MAX_CONFIG: usize = 1 << 20;
-
-/// Label: the hash of what its step read when the mount was kept.
-const INPUTS: &str = "skiff.mount.inputs";
-
-/// Label: seconds of its step with nothing in the mount.
-const COLD: &str = "skiff.mount.cold";
-
-/// Label: the mount's id.
-const ID: &str = "skiff.mount.id";
 
 /// A cache mount of a build.
 pub(super) struct Carried {

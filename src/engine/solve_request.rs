@@ -8,6 +8,8 @@ use super::files::{CONTEXT, FileSession, FileSessions, local_name};
 use super::job::{JobError, Shared};
 use super::outcome::Failure;
 use super::private::Private;
+use crate::buildkit::session::content::ContentService;
+use crate::buildkit::session::content::store::BlobStore;
 use crate::buildkit::session::{self, Services, Session};
 use crate::buildkit::solve::{Attributes, Solve};
 use crate::context::ContextError;
@@ -22,25 +24,30 @@ use crate::release::names;
 pub(super) struct Sessions {
     container: Session,
     private: Private,
+    /// The folders of its caches.
+    caches: BTreeMap<String, BlobStore>,
     files: Vec<(PathBuf, Arc<FileSession>)>,
 }
 
 impl Sessions {
     pub(super) async fn open(
-        container: &Container,
+        planned: &PlannedContainer,
         from: &FileSessions,
         shared: &Shared,
     ) -> Result<Self, NoSession> {
+        let container = &planned.container;
         let mut files = Vec::new();
         for root in std::iter::once(&container.context).chain(container.contexts.values()) {
             files.push((root.clone(), from.get(root).await.map_err(NoSession)?));
         }
         let private = shared.private.get(&container.name).cloned();
         let private = private.unwrap_or_default();
-        let container = for_container(&private, shared).await?;
+        let caches = super::cache::folders(&planned.build_cache);
+        let container = for_container(&private, &caches, shared).await?;
         Ok(Self {
             container,
             private,
+            caches,
             files,
         })
     }
@@ -58,7 +65,7 @@ impl Sessions {
         request: &mut Solve,
         shared: &Shared,
     ) -> Result<(), NoSession> {
-        self.container = for_container(&self.private, shared).await?;
+        self.container = for_container(&self.private, &self.caches, shared).await?;
         request.session.clone_from(&self.container.id);
         Ok(())
     }
@@ -88,13 +95,20 @@ impl Sessions {
 
 /// A session that offers credentials and nothing else.
 pub(super) async fn credentials(shared: &Shared) -> Result<Session, NoSession> {
-    for_container(&Private::default(), shared).await
+    for_container(&Private::default(), &BTreeMap::new(), shared).await
 }
 
 /// A session that offers credentials, and what this container alone may see.
-async fn for_container(private: &Private, shared: &Shared) -> Result<Session, NoSession> {
+async fn for_container(
+    private: &Private,
+    caches: &BTreeMap<String, BlobStore>,
+    shared: &Shared,
+) -> Result<Session, NoSession> {
     let Private { secrets, ssh, .. } = private.clone();
     let mut services = Services::container(shared.auth.clone(), secrets, ssh);
+    if !caches.is_empty() {
+        services = services.with_content(ContentService::new(caches.clone()));
+    }
     if let Some(loader) = &shared.loader {
         services = services.with_loader(loader.clone());
     }

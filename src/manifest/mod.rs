@@ -7,6 +7,7 @@
 //! `layer`s and their `options`, `discover`s folders, `locate`s files, checks `needs` and `collisions`).
 
 mod builder;
+mod cache;
 mod check;
 mod collisions;
 mod container;

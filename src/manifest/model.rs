@@ -136,10 +136,27 @@ pub(crate) enum DriverSetting {
 }
 
 /// Where build caches go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CacheBackend {
     Registry,
+    /// A folder of the machine that skiff runs on, absolute.
+    Local(PathBuf),
+    S3(S3Settings),
     None,
+}
+
+/// A bucket for caches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct S3Settings {
+    pub bucket: String,
+    /// Before every key: empty, or with a slash at its end.
+    pub prefix: String,
+    /// What the AWS tools find where it is not said.
+    pub region: Option<String>,
+    /// The URL of another service than AWS's.
+    pub endpoint: Option<String>,
+    /// That service has its buckets in the path, and not as hosts.
+    pub path_style: bool,
 }
 
 /// Which runs export a cache.

@@ -15,8 +15,6 @@ pub(super) struct NotBuilt {
 pub(super) enum When {
     /// Any: the key is not built.
     Given,
-    /// This very value.
-    Is(&'static str),
     /// Values with this in them.
     Has(&'static str),
 }
@@ -29,7 +27,7 @@ const fn no(place: &'static str, when: When, instead: &'static str) -> NotBuilt 
     }
 }
 
-use When::{Given, Has, Is};
+use When::{Given, Has};
 
 const LEAVE_OUT: &str = "leave it out";
 const NAME_BRANCHES: &str = "write the names of the branches, one by one";
@@ -39,13 +37,9 @@ pub(super) const TABLE: &[NotBuilt] = &[
     no("channels.*[]", Has("*"), NAME_BRANCHES),
     no("channels.*[]", Has("?"), NAME_BRANCHES),
     no("channels.*[]", Has("["), NAME_BRANCHES),
-    no("cache.backend", Is("s3"), USE_REGISTRY_CACHE),
-    no("cache.backend", Is("local"), USE_REGISTRY_CACHE),
     no(
         "container.tags[]",
         Has("{version}"),
         "use {timestamp}, {sha}, {short_sha}, {branch} or {name}",
     ),
 ];
-
-const USE_REGISTRY_CACHE: &str = "use \"registry\" or \"none\"";

@@ -13,8 +13,8 @@ use super::container::{Draft, Maker};
 use super::discover::{Discovery, Folder};
 use super::document::{Said, View};
 use super::layer::Layer;
-use super::model::{Branches, Cache, CacheBackend, CacheExport, ProjectManifest};
-use super::{builder, collisions, locate, mirrors, needs, options, registry};
+use super::model::{Branches, ProjectManifest};
+use super::{builder, cache, collisions, locate, mirrors, needs, options, registry};
 use crate::diagnostic::{Diagnostic, Severity, SourceText, Span};
 use crate::reference::Tag;
 
@@ -58,6 +58,8 @@ impl Project<'_> {
         let channels = self.channels(view);
         let (builder, found) = builder::read(view, source);
         self.diagnostics.extend(found);
+        let (cache, found) = cache::read(view, source, self.location.root);
+        self.diagnostics.extend(found);
         let (mirrors, found) = mirrors::read(view, source);
         self.diagnostics.extend(found);
         let defaults = Layer::read(view.table("defaults"));
@@ -85,6 +87,8 @@ impl Project<'_> {
         let made = drafts.iter().filter_map(|draft| maker.container(draft));
         let mut containers: IndexMap<_, _> = made.map(|c| (c.name.clone(), c)).collect();
         collisions::mark_shared(&mut containers);
+        let found = cache::inside(&cache, containers.values(), view, source);
+        self.diagnostics.extend(found);
         options::set_apart(&mut containers, self.location.root);
         self.diagnostics.append(&mut maker.diagnostics);
         let needs: needs::Needs = listed(&drafts, |layer| &layer.needs).collect();
@@ -108,7 +112,7 @@ impl Project<'_> {
             registry: naming.registry,
             channels: branches(view),
             builder,
-            cache: cache(view),
+            cache,
             mirrors,
             state,
             containers,
@@ -261,20 +265,4 @@ fn branches(view: View<'_>) -> IndexMap<Tag, Branches> {
             Some((Tag::new(key.get_ref()).ok()?, Branches::Named(branches)))
         })
         .collect()
-}
-
-fn cache(view: View<'_>) -> Cache {
-    let text = |key| view.table("cache").text(key).map(Spanned::into_inner);
-    Cache {
-        backend: match text("backend").as_deref() {
-            Some("none") => CacheBackend::None,
-            _ => CacheBackend::Registry,
-        },
-        export: match text("export").as_deref() {
-            Some("never") => CacheExport::Never,
-            Some("always") => CacheExport::Always,
-            _ => CacheExport::Channels,
-        },
-        mounts: text("mounts").as_deref() == Some("registry"),
-    }
 }

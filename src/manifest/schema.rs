@@ -3,6 +3,7 @@
 //! The whole contract stands here, built or not; what is not built yet is [`super::not_built`]'s to say. A key's place
 //! is its dotted path, with `*` for a name that the user chose; `[defaults]` and `[containers.*]` share `container`.
 
+use super::cache;
 use super::grammar::{self, Refusal};
 use super::mirrors;
 use super::option_grammar as option;
@@ -96,6 +97,12 @@ const BUILDER: &[Key] = &[
 
 const CACHE: &[Key] = &[
     key("backend", Kind::OneOf(&["registry", "s3", "local", "none"])),
+    key("dir", TEXT),
+    key("bucket", Kind::Text(cache::bucket)),
+    key("prefix", Kind::Text(cache::key_prefix)),
+    key("region", Kind::Text(grammar::region)),
+    key("endpoint", Kind::Text(cache::endpoint)),
+    key("path_style", Kind::Bool),
     key("ref", Kind::Text(grammar::cache_pattern)),
     key("export", Kind::OneOf(&["channels", "always", "never"])),
     key("mounts", Kind::OneOf(&["registry", "off"])),

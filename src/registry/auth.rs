@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::Method;
 use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http_auth::parser::ChallengeParser;
 use reqwest::Url;
@@ -65,9 +66,17 @@ pub(super) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
 }
 
 /// What a request wants to do in a repository, as a token's scope.
-pub(super) fn scope(repository: &Repository, write: bool) -> String {
-    let actions = if write { "pull,push" } else { "pull" };
+pub(super) fn scope(repository: &Repository, actions: &str) -> String {
     format!("repository:{}:{actions}", repository.path())
+}
+
+/// The actions that a method takes (distribution's token scope documentation).
+pub(super) fn actions(method: &Method) -> &'static str {
+    match *method {
+        Method::PUT | Method::POST => "pull,push",
+        Method::DELETE => "pull,delete",
+        _ => "pull",
+    }
 }
 
 /// An `Authorization` header and where it came from.

@@ -2,8 +2,8 @@
 //! may weigh. Everything above deals in bytes and [`RegistryError`]s.
 //!
 //! What must stay true: an `Authorization` header goes to the host it was made for and nowhere else; no answer is read
-//! without a bound; a request that is retried is one that may be repeated (HEAD, GET, PUT of content by its digest, and
-//! POST that opens an upload).
+//! without a bound; a request that is retried is one that may be repeated (HEAD, GET, DELETE, PUT of content by its digest,
+//! and POST that opens an upload).
 //!
 //! Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, as reqwest reads them; never for
 //! loopback hosts, as in Go's tools.
@@ -157,7 +157,7 @@ impl Transport {
             pace.pass().await;
         }
         let _slot = host.slots.acquire().await;
-        let scope = auth::scope(request.repository, writes);
+        let scope = auth::scope(request.repository, auth::actions(&request.method));
         let mut grant = host.auth.current(&scope).await;
         let mut asked = false;
         loop {

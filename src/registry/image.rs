@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::media_type;
@@ -152,6 +153,8 @@ impl ImageIndex {
 pub(crate) struct ImageConfig {
     pub platform: Platform,
     pub labels: BTreeMap<String, String>,
+    /// When it was made, where it says so.
+    pub created: Option<Timestamp>,
     /// Whether it has `ONBUILD` instructions, which run in what is built from it.
     pub triggers: bool,
     /// Names of its environment's variables.
@@ -165,6 +168,7 @@ impl ImageConfig {
             architecture: String,
             os: String,
             variant: Option<String>,
+            created: Option<String>,
             config: Option<Execution>,
         }
         #[derive(Default, Deserialize)]
@@ -183,6 +187,8 @@ impl ImageConfig {
                 variant: file.variant.filter(|variant| !variant.is_empty()),
             },
             labels: execution.labels.unwrap_or_default(),
+            // Not everybody writes times that can be read, and no image is refused for it.
+            created: file.created.and_then(|text| text.parse().ok()),
             triggers: execution.on_build.is_some_and(|list| !list.is_empty()),
             environment: execution
                 .env
@@ -268,11 +274,12 @@ mod tests {
     fn a_config_is_read_with_and_without_labels() {
         let parse = |text: &str| ImageConfig::parse(text.as_bytes()).unwrap();
         let config = parse(
-            r#"{"os":"linux","architecture":"arm64","variant":"v8","rootfs":{},"config":{"Labels":{"a":"b"},"OnBuild":["RUN x"],"Env":["A=1"]}}"#,
+            r#"{"os":"linux","architecture":"arm64","variant":"v8","created":"2023-11-14T22:13:20Z","rootfs":{},"config":{"Labels":{"a":"b"},"OnBuild":["RUN x"],"Env":["A=1"]}}"#,
         );
         assert_eq!(config.platform.to_string(), "linux/arm64/v8");
         assert_eq!(config.labels["a"], "b");
         assert!(config.triggers && config.environment.contains("A"));
+        assert_eq!(config.created.unwrap().as_second(), 1_700_000_000);
         let bare =
             parse(r#"{"os":"linux","architecture":"amd64","variant":"","config":{"Labels":null}}"#);
         assert_eq!(bare.platform.to_string(), "linux/amd64");

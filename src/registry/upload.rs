@@ -40,7 +40,8 @@ impl Client {
         }
     }
 
-    async fn has_blob(
+    /// Whether a repository has this blob.
+    pub(crate) async fn has_blob(
         &self,
         repository: &Repository,
         digest: &Digest,

@@ -1,5 +1,6 @@
 //! What people and machines get to see of a run: sinks fed from the event stream by one thread, and the summary.
 
+pub(crate) mod caches;
 mod cells;
 pub(crate) mod failure;
 pub(crate) mod inputs;

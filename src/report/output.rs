@@ -155,6 +155,20 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
+/// Sizes for people: `512 B`, `1.4 MiB`, `52 GiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+    let mut amount = bytes as f64;
+    let mut unit = 0;
+    while amount >= 1023.5 && unit + 1 < UNITS.len() {
+        amount /= 1024.0;
+        unit += 1;
+    }
+    let digits = usize::from(unit > 0 && amount < 9.95);
+    format!("{amount:.digits$} {}", UNITS[unit])
+}
+
 /// Rows as a table: columns padded to their widest cell, two spaces between, nothing after the last.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let widths = widths(rows);
@@ -205,6 +219,18 @@ mod tests {
             .map(seconds)
             .collect();
         assert_eq!(shown, ["0.0s", "12.3s", "1m00s", "3m05s", "1h02m"]);
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        let sizes = [0, 1023, 1024, 1_500_000, 10 << 20, (1 << 30) - 1, 52 << 40];
+        let shown = sizes.map(bytes);
+        assert_eq!(
+            shown,
+            [
+                "0 B", "1023 B", "1.0 KiB", "1.4 MiB", "10 MiB", "1.0 GiB", "52 TiB"
+            ]
+        );
     }
 
     #[test]

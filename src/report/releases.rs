@@ -229,7 +229,7 @@ pub(crate) fn list_json(records: &[(Tag, Record)], stands: &IndexMap<Tag, Vec<Ta
     format!("{:#}", json!({"releases": values.collect::<Vec<_>>()}))
 }
 
-fn header(names: &[&str]) -> Vec<String> {
+pub(super) fn header(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
@@ -237,12 +237,12 @@ fn short(commit: &str) -> &str {
     commit.get(..12).unwrap_or(commit)
 }
 
-fn seconds_since(time: Timestamp) -> i64 {
+pub(super) fn seconds_since(time: Timestamp) -> i64 {
     clock::timestamp().duration_since(time).as_secs().max(0)
 }
 
 /// How long ago, for people; clocks differ, so the future is now.
-fn age(time: Timestamp) -> String {
+pub(super) fn age(time: Timestamp) -> String {
     match seconds_since(time) {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds @ 60..3600 => format!("{}m", seconds / 60),

@@ -7,10 +7,10 @@ use crate::support::stack::SecondEngine;
 use crate::support::workspace::{Ended, Workspace, ended};
 
 /// Runs without network, as the second engines have none.
-const OFFLINE: &str = "[defaults]\nnetwork = \"none\"\nextra_inputs = [\"run\"]\n";
+pub(crate) const OFFLINE: &str = "[defaults]\nnetwork = \"none\"\nextra_inputs = [\"run\"]\n";
 
 /// Deploys on an engine that is empty, and gone afterwards; returns the events, too.
-fn on_a_fresh_runner(workspace: &Workspace, arguments: &[&str]) -> (Ended, Vec<Value>) {
+pub(crate) fn on_a_fresh_runner(workspace: &Workspace, arguments: &[&str]) -> (Ended, Vec<Value>) {
     let engine = SecondEngine::fresh();
     on(&engine, workspace, arguments)
 }
@@ -30,7 +30,7 @@ fn on(engine: &SecondEngine, workspace: &Workspace, arguments: &[&str]) -> (Ende
     (ended, events.collect())
 }
 
-fn events<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(crate) fn events<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
     events
         .iter()
         .filter(|event| event["event"] == kind)
@@ -38,14 +38,14 @@ fn events<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
 }
 
 /// Cached and all steps of the only container.
-fn steps(told: &[Value]) -> (u64, u64) {
+pub(crate) fn steps(told: &[Value]) -> (u64, u64) {
     let end = events(told, "container_finished")[0];
     let count = |key: &str| end[key].as_u64().unwrap();
     (count("cached_steps"), count("total_steps"))
 }
 
 /// The tags of the caches that were imported.
-fn imported(told: &[Value]) -> Vec<String> {
+pub(crate) fn imported(told: &[Value]) -> Vec<String> {
     let tag = |event: &&Value| {
         let reference = event["reference"].as_str().unwrap();
         reference.rsplit(':').next().unwrap().to_owned()
@@ -127,6 +127,88 @@ fn a_cache_that_is_none_costs_nothing_but_time() {
     assert_eq!(steps(&told), (0, 1));
     let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r2"]);
     assert_eq!(steps(&told), (1, 1), "{}", ended.stderr);
+}
+
+#[test]
+fn a_run_without_cache_imports_none_and_exports_what_it_released() {
+    let workspace = Workspace::with(&[(
+        "etl",
+        "FROM BUSYBOX\nRUN cat /proc/sys/kernel/random/uuid > /made\n",
+    )]);
+    workspace.manifest(OFFLINE);
+    workspace.commit();
+    on_a_fresh_runner(&workspace, &["--release", "r1"]);
+    let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r2", "--no-cache"]);
+    assert_eq!(imported(&told), Vec::<String>::new(), "{}", ended.stderr);
+    assert_eq!(steps(&told), (0, 1));
+    assert!(
+        !ended.stderr.contains("importing cache"),
+        "{}",
+        ended.stderr
+    );
+    assert_ne!(
+        seen(&workspace, "r1", "/made"),
+        seen(&workspace, "r2", "/made")
+    );
+
+    // The next run takes from the cache what that one released.
+    let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r3"]);
+    assert_eq!(imported(&told), ["buildcache"]);
+    assert_eq!(steps(&told), (1, 1), "{}", ended.stderr);
+    assert_eq!(
+        seen(&workspace, "r2", "/made"),
+        seen(&workspace, "r3", "/made")
+    );
+}
+
+#[test]
+fn a_cache_in_a_folder_serves_every_engine() {
+    let caches = tempfile::tempdir().unwrap();
+    let folder = caches.path().canonicalize().unwrap();
+    let workspace = Workspace::with(&[(
+        "etl",
+        "FROM BUSYBOX\nRUN date > /deps\nCOPY main.py /\nRUN date > /app\n",
+    )]);
+    workspace.manifest(&format!(
+        "[cache]\nbackend = \"local\"\ndir = {folder:?}\nexport = \"always\"\n{OFFLINE}"
+    ));
+    workspace.write("containers/etl/main.py", "1");
+    workspace.commit();
+    let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r1"]);
+    assert_eq!(events(&told, "cache_exported").len(), 1, "{}", ended.stderr);
+    // Nothing of it is in the registry.
+    assert_eq!(tags(&workspace.repository("etl")), ["latest", "r1"]);
+
+    workspace.git(&["checkout", "--quiet", "-b", "feature"]);
+    workspace.write("containers/etl/main.py", "2");
+    workspace.commit();
+    let chosen = |told: &[Value]| {
+        let chosen = events(told, "cache_chosen");
+        chosen.first().map(|event| event["reference"].clone())
+    };
+    let at = |name: &str| Some(Value::from(folder.join(name).to_str().unwrap()));
+    let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r2"]);
+    assert_eq!(chosen(&told), at("etl/buildcache"), "{}", ended.stderr);
+    assert_eq!(steps(&told), (1, 3), "{}", ended.stderr);
+    let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r3"]);
+    assert_eq!(chosen(&told), at("etl/buildcache-feature"));
+    assert_eq!(steps(&told), (3, 3), "{}", ended.stderr);
+
+    // A blob is gone: it is said, the other cache is taken, and the deploy is as good.
+    let blobs = folder.join("etl/buildcache-feature/blobs/sha256");
+    let largest = std::fs::read_dir(blobs).unwrap().map(|file| file.unwrap());
+    let largest = largest.max_by_key(|file| file.metadata().unwrap().len());
+    std::fs::remove_file(largest.unwrap().path()).unwrap();
+    let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r4"]);
+    assert_eq!(chosen(&told), at("etl/buildcache"));
+    assert!(
+        ended.stderr.contains("is missing or not whole"),
+        "{}",
+        ended.stderr
+    );
+    let (_, told) = on_a_fresh_runner(&workspace, &["--release", "r5"]);
+    assert_eq!(chosen(&told), at("etl/buildcache-feature"), "mended");
+    assert_eq!(steps(&told), (3, 3));
 }
 
 /// A Dockerfile with a mount that remembers: the step says what it found, and adds a line.

@@ -6,6 +6,9 @@
 #![allow(unreachable_pub)] // One binary: `pub` says what `support` offers.
 
 mod cache;
+mod cache_commands;
+mod cache_faults;
+mod cache_s3;
 mod changes;
 mod contexts;
 mod credentials;

@@ -23,6 +23,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) registries: &'a [UsedRegistry],
     /// For the image of such a builder.
     pub(crate) credentials: &'a CredentialSources,
+    /// Caches are in S3, which the engine's own BuildKit knows nothing of.
+    pub(crate) s3: bool,
     /// Images are to go to the local engine as well.
     pub(crate) load: bool,
 }
@@ -55,6 +57,10 @@ pub(crate) async fn find(wanted: Wanted<'_>) -> Result<Found, DialError> {
     let engine = engine::ask(&context::engine(wanted.environment)?).await?;
     let (driver, reason) = match driver {
         DriverSetting::Remote => return Err(DialError::NoEndpoint),
+        DriverSetting::Auto if wanted.s3 => (
+            DriverSetting::Container,
+            "the engine's own BuildKit has no S3 caches",
+        ),
         DriverSetting::Auto if engine.has_containerd_store() => (
             DriverSetting::Docker,
             "the engine has the containerd image store",

@@ -20,8 +20,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bollard_buildkit_proto::moby::buildkit::v1::InfoRequest;
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::buildkit::v1::{InfoRequest, ListWorkersRequest};
 use hyper_util::rt::TokioIo;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -29,7 +29,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 pub(crate) use self::address::Address;
 pub(crate) use self::error::DialError;
 use self::stream::{ANSWER, Stream};
-use super::{CONNECTION_WINDOW, MAX_HEADERS, STREAM_WINDOW};
+use super::{Builder, CONNECTION_WINDOW, MAX_HEADERS, STREAM_WINDOW};
 
 /// How to get a connection on which a BuildKit speaks HTTP/2; asked again whenever one is lost.
 #[derive(Clone)]
@@ -58,6 +58,22 @@ struct Connected {
     connects: Arc<AtomicU64>,
     /// `v0.29.0`, if it says so.
     version: Option<String>,
+}
+
+/// Whether a builder has caches of type `s3`, as far as it tells what it is: Docker's engine (moby
+/// `daemon/internal/builder-next`) marks its workers, and builds BuildKit in without them; others that give a version have
+/// them. One that does not answer is as it is: the build will say it.
+pub(crate) async fn has_s3(builder: &Builder) -> bool {
+    const ENGINE: &str = "org.mobyproject.buildkit.worker.moby.";
+    let mut client = ControlClient::new(builder.channel.clone());
+    let asked = client.list_workers(ListWorkersRequest::default());
+    let Ok(Ok(answer)) = tokio::time::timeout(ANSWER, asked).await else {
+        return true;
+    };
+    answer.into_inner().record.iter().all(|worker| {
+        let engine = worker.labels.keys().any(|label| label.starts_with(ENGINE));
+        !engine && worker.buildkit_version.is_some()
+    })
 }
 
 /// Connects and asks for an answer.

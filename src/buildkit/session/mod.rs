@@ -5,6 +5,7 @@
 //! context root carries files, so that a context shared by several containers travels once.
 
 pub(crate) mod auth;
+pub(crate) mod content;
 pub(crate) mod filesync;
 mod health;
 pub(crate) mod load;
@@ -30,6 +31,7 @@ use tonic::transport::{Channel, Server};
 use tonic::{Request, Status};
 
 use self::auth::AuthService;
+use self::content::ContentService;
 use self::filesync::FileSyncService;
 use self::load::Loader;
 use self::secrets::SecretsService;
@@ -78,6 +80,13 @@ impl Services {
             methods,
             shared_key: String::new(),
         }
+    }
+
+    /// Folders with caches.
+    pub(crate) fn with_content(mut self, content: ContentService) -> Self {
+        self.routes = self.routes.add_service(content);
+        self.methods.extend(ContentService::METHODS);
+        self
     }
 
     /// A place for the image that is built.

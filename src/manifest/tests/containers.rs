@@ -1,6 +1,6 @@
 //! Containers among each other and with their files.
 
-use super::{HEAD, errors};
+use super::{HEAD, errors, errors_of};
 
 #[test]
 fn containers_need_their_folders_and_files() {
@@ -235,4 +235,37 @@ fn a_wrong_need_of_the_defaults_is_reported_once() {
       |
       = help: the containers: a, b
     "#);
+}
+
+#[test]
+fn keys_of_another_cache_backend_and_a_folder_that_is_sent_are_refused() {
+    let says = |cache: &str, texts: &[&str]| {
+        let found = errors_of(&format!("[cache]\n{cache}"));
+        for text in texts {
+            assert!(found.contains(text), "{text}: {found}");
+        }
+    };
+    let none = "backend = \"none\"\ndir = \"x\"";
+    let texts = ["`cache.dir` is of no use here", "the backend \"local\""];
+    says(none, &texts);
+    says("bucket = \"caches\"", &["`cache.bucket` is of no use here"]);
+    let local = "backend = \"local\"";
+    says(local, &["`cache.dir` is missing", "write `dir = "]);
+    let inside = format!("{local}\ndir = \"train/x\"");
+    says(&inside, &["inside of a build context of `train`"]);
+    assert_eq!(
+        errors_of(&format!("[cache]\n{local}\ndir = \"../x\"")),
+        "good"
+    );
+    let s3 = "backend = \"s3\"";
+    says(s3, &["`cache.bucket` is missing"]);
+    let wrong = format!("{s3}\nbucket = \"s3://B\"\nprefix = \"a//b\"\nendpoint = \"s3.lan\"");
+    let texts = [
+        "is not the name of a bucket",
+        "is not the beginning of keys",
+        "is not the URL of a service",
+    ];
+    says(&wrong, &texts);
+    let good = "bucket = \"caches\"\nprefix = \"a/b/\"\nendpoint = \"http://localhost:9000\"\npath_style = true";
+    assert_eq!(errors_of(&format!("[cache]\n{s3}\n{good}")), "good");
 }

@@ -376,7 +376,7 @@ fn wrong_values_say_what_would_be_right() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     insta::assert_snapshot!(errors_of(
-        "untrusted = \"pr/{name}\"\n[channels]\nlatest = [\"release/*\"]\n[cache]\nbackend = \"s3\"\n[defaults]\ntags = [\"{version}\"]"
+        "untrusted = \"pr/{name}\"\n[channels]\nlatest = [\"release/*\"]\n[defaults]\ntags = [\"{version}\"]"
     ), @r#"
     error: `registry.untrusted` is not built yet
      --> containers.toml:5:1
@@ -394,21 +394,13 @@ fn what_is_not_built_is_refused_by_name() {
       |
       = help: write the names of the branches, one by one
 
-    error: `cache.backend = "s3"` is not built yet
-     --> containers.toml:9:11
-      |
-    9 | backend = "s3"
-      |           ^^^^
-      |
-      = help: use "registry" or "none"
-
     error: `{version}` in `defaults.tags` is not built yet
-      --> containers.toml:11:9
-       |
-    11 | tags = ["{version}"]
-       |         ^^^^^^^^^^^
-       |
-       = help: use {timestamp}, {sha}, {short_sha}, {branch} or {name}
+     --> containers.toml:9:9
+      |
+    9 | tags = ["{version}"]
+      |         ^^^^^^^^^^^
+      |
+      = help: use {timestamp}, {sha}, {short_sha}, {branch} or {name}
     "#);
 }
 

@@ -1,12 +1,16 @@
-//! The three calls of ECR's API that skiff makes, each retried, its failure sorted.
+//! The calls of ECR's API that skiff makes, each retried, its failure sorted.
 
 use aws_config::SdkConfig;
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_ecr::types::AuthorizationData;
+use aws_sdk_ecr::types::{AuthorizationData, ImageDetail, ImageFailure, ImageIdentifier};
 
 use super::error::{Action, EcrError, sorted};
+use crate::reference::Tag;
 use crate::retry::{RetryPolicy, retry};
+
+/// The code of an error: no such repository.
+const NO_REPOSITORY: &str = "RepositoryNotFoundException";
 
 /// ECR's API in one region.
 pub(super) struct Api {
@@ -55,9 +59,7 @@ impl Api {
         };
         match self.call(action, request).await {
             Ok(_) => Ok(true),
-            Err(EcrError::Refused(refusal)) if refusal.code == "RepositoryNotFoundException" => {
-                Ok(false)
-            }
+            Err(EcrError::Refused(refusal)) if refusal.code == NO_REPOSITORY => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -74,6 +76,54 @@ impl Api {
                 Ok(false)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// All images of a repository; none: there is no such repository.
+    pub(super) async fn images(&self, path: &str) -> Result<Vec<ImageDetail>, EcrError> {
+        /// As many as one call gives (its API reference).
+        const PAGE: i32 = 1000;
+        let mut images = Vec::new();
+        let mut next = None;
+        loop {
+            let action = self.action("ecr:DescribeImages", path);
+            let request = || {
+                let request = self.client.describe_images().repository_name(path);
+                let request = request.max_results(PAGE).set_next_token(next.clone());
+                request.send()
+            };
+            let answer = match self.call(action, request).await {
+                Err(EcrError::Refused(refusal)) if refusal.code == NO_REPOSITORY => {
+                    return Ok(images);
+                }
+                answer => answer?,
+            };
+            images.extend(answer.image_details.unwrap_or_default());
+            match answer.next_token {
+                Some(token) if next.as_ref() != Some(&token) => next = Some(token),
+                _ => return Ok(images),
+            }
+        }
+    }
+
+    /// Takes tags away; what failed is said for each.
+    pub(super) async fn delete(
+        &self,
+        path: &str,
+        tags: &[Tag],
+    ) -> Result<Vec<ImageFailure>, EcrError> {
+        let action = self.action("ecr:BatchDeleteImage", path);
+        let request = || {
+            let ids = tags.iter().map(|tag| {
+                let id = ImageIdentifier::builder().image_tag(tag.as_str());
+                id.build()
+            });
+            let request = self.client.batch_delete_image().repository_name(path);
+            request.set_image_ids(Some(ids.collect())).send()
+        };
+        match self.call(action, request).await {
+            Err(EcrError::Refused(refusal)) if refusal.code == NO_REPOSITORY => Ok(vec![]),
+            answer => Ok(answer?.failures.unwrap_or_default()),
         }
     }
 

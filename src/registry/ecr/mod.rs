@@ -1,7 +1,8 @@
 //! Amazon ECR: which registry the credentials lead to, the token for it, and its repositories.
 //!
-//! [`Ecr`] is one account's registry in one region; [`config`] finds credentials and region as every AWS tool does;
-//! [`api`] sends one call, retried, with its failure sorted into an [`EcrError`].
+//! [`Ecr`] is one account's registry in one region; [`config`] finds the region;
+//! [`api`] sends one call, retried, with its failure sorted into an [`EcrError`]; [`images`] is what only ECR knows of
+//! images.
 //!
 //! What must stay true: the token is in memory only; nobody is handed one that is about to end; a deploy makes no call
 //! that it could do without.
@@ -9,6 +10,7 @@
 mod api;
 mod config;
 mod error;
+mod images;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -20,6 +22,7 @@ use aws_sdk_ecr::types::AuthorizationData;
 use tokio::sync::Mutex;
 
 pub(crate) use self::error::EcrError;
+pub(crate) use self::images::ImageTimes;
 
 use self::api::Api;
 use self::token::Token;

@@ -1,6 +1,7 @@
 //! ECR as tests need it: under its true name with TLS and login, its API watched, or an API that says what a test wants.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -62,6 +63,27 @@ impl TrueName {
     fn certificate(&self) -> PathBuf {
         self.folder.path().join("tls.crt")
     }
+}
+
+/// Calls the stack's ECR.
+pub(crate) fn call(action: &str, input: &Value) -> Value {
+    let body = input.to_string();
+    let mut stream = std::net::TcpStream::connect(super::stack::aws()).unwrap();
+    // Emulators look for the service in the signature, and believe it.
+    let scope = "AWS4-HMAC-SHA256 Credential=skiff-dev/20260101/us-east-1/ecr/aws4_request, SignedHeaders=host, Signature=0";
+    write!(
+        stream,
+        "POST / HTTP/1.0\r\nHost: {}\r\nAuthorization: {scope}\r\nContent-Type: application/x-amz-json-1.1\r\n\
+         X-Amz-Target: AmazonEC2ContainerRegistry_V20150921.{action}\r\nContent-Length: {}\r\n\r\n{body}",
+        super::stack::aws(),
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(" 200 "), "{action}: {answer}");
+    serde_json::from_str(body).unwrap()
 }
 
 /// What [`Api`] answers to a call.

@@ -172,7 +172,8 @@ pub(crate) fn put_artifact(repository: &str, tag: &str, kind: &str, content: &st
     put_manifest(repository, tag, body.to_string().as_bytes());
 }
 
-fn put_manifest(repository: &str, tag: &str, body: &[u8]) {
+/// Puts an OCI manifest under a tag; its blobs must be there.
+pub(crate) fn put_manifest(repository: &str, tag: &str, body: &[u8]) {
     let media_type = "application/vnd.oci.image.manifest.v1+json";
     let (status, head, _) = send(
         "PUT",

@@ -1,0 +1,10 @@
+//! Labels of the images that carry cache mounts: what makes one of them known, and what was measured of it.
+
+/// The mount's id. An image with it carries a mount; it is built from scratch, so that nothing is inherited.
+pub(crate) const ID: &str = "skiff.mount.id";
+
+/// The hash of what its step read when the mount was kept.
+pub(crate) const INPUTS: &str = "skiff.mount.inputs";
+
+/// Seconds of its step with nothing in the mount.
+pub(crate) const COLD: &str = "skiff.mount.cold";

@@ -1,0 +1,96 @@
+//! Build caches in S3, as far as the stack has it: the bucket is asked for before the build, and a builder that cannot is
+//! refused. What a builder that can is told is tested beside `cache/s3.rs`.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use crate::support::gate::{Answer, Gate, Rule};
+use crate::support::stack;
+use crate::support::workspace::{Ended, Workspace, ended};
+
+/// Makes a bucket.
+fn make(bucket: &str) {
+    let mut stream = TcpStream::connect(stack::aws()).unwrap();
+    let scope = "AWS4-HMAC-SHA256 Credential=skiff-dev/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+    write!(
+        stream,
+        "PUT /{bucket} HTTP/1.0\r\nHost: {}\r\nAuthorization: {scope}\r\nContent-Length: 0\r\n\r\n",
+        stack::aws()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(" 200 "), "{answer}");
+}
+
+/// A run with caches in this bucket. The stack has no builder that has S3, so that none gets far.
+fn run(bucket: &str, endpoint: &str, more: &[&str]) -> Ended {
+    let workspace = Workspace::with(&[("etl", "FROM BUSYBOX\n")]);
+    workspace.manifest(&format!(
+        "[cache]\nbackend = \"s3\"\nbucket = \"{bucket}\"\nprefix = \"team\"\nendpoint = \"http://{endpoint}\"\n\
+         path_style = true\n"
+    ));
+    workspace.commit();
+    let arguments = [&["deploy", "--release", "r1", "--builder", "docker"], more].concat();
+    let mut command = workspace.skiff(&arguments);
+    command.env("AWS_SECRET_ACCESS_KEY", "a-secret-of-the-test");
+    let ended = ended(command);
+    assert!(
+        !format!("{ended:?}").contains("a-secret-of-the-test"),
+        "{}",
+        ended.stderr
+    );
+    ended
+}
+
+#[test]
+fn a_builder_without_s3_is_an_error_before_the_build() {
+    make("skiff-caches");
+    let refused = run("skiff-caches", stack::aws(), &["-vv"]);
+    assert_eq!(refused.code, 2, "{}", refused.stdout);
+    assert!(
+        refused.stderr.contains("has no S3 caches"),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.contains("docker-container"));
+    assert!(!refused.stderr.contains("cannot be used"));
+}
+
+#[test]
+fn a_bucket_that_cannot_be_used_is_a_warning_before_the_build() {
+    let says = |bucket: &str, endpoint: &str, texts: &[&str]| {
+        let ended = run(bucket, endpoint, &[]);
+        for text in texts {
+            assert!(ended.stderr.contains(text), "{text}: {}", ended.stderr);
+        }
+    };
+    says(
+        "skiff-none",
+        stack::aws(),
+        &[
+            "the bucket skiff-none cannot be used: there is no such bucket",
+            "`bucket` below",
+        ],
+    );
+    let forbidden = Gate::before(
+        stack::aws(),
+        &[Rule {
+            method: "HEAD",
+            path: "/skiff-caches",
+            from: 1,
+            times: 1,
+            answer: Answer::Status(403),
+        }],
+    );
+    make("skiff-caches");
+    says(
+        "skiff-caches",
+        &forbidden.host(),
+        &[
+            "may not be looked at with these credentials",
+            "allow s3:ListBucket",
+        ],
+    );
+    says("skiff-caches", "localhost:1", &["it cannot be reached"]);
+}
