@@ -138,7 +138,8 @@ fn tell_plan(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the channel stands on that this run would move, else the manifest's first; asked for only where that decides.
+/// What the channel stands on that this run would move, else the manifest's first: from that follow which containers
+/// changed, and how long their builds may take.
 async fn released(
     project: &Project,
     survey: &Survey,
@@ -148,9 +149,10 @@ async fn released(
 ) -> Option<Released> {
     let manifest = &project.manifest;
     let decides = matches!(request.selection, Selection::Changed { since: None });
+    let of_use = !request.dry_run || (decides && survey.checkout.is_some());
     // A dry run has no credentials for ECR.
     let is_ecr = matches!(manifest.registry.provider, Provider::Ecr(_));
-    if !decides || survey.checkout.is_none() || (is_ecr && credentials.ecr.is_none()) {
+    if !of_use || (is_ecr && credentials.ecr.is_none()) {
         return None;
     }
     let asked = ChannelRequest {
@@ -394,14 +396,20 @@ async fn prepare(
     store: &Store,
     builders: impl Future<Output = Result<Found, Error>>,
 ) -> Result<Found, Error> {
-    let found = builders.await?;
-    if plan.output.push {
-        names::free(plan, registry).await?;
-        for channel in &plan.channels.moves {
+    let releasable = async {
+        for channel in plan.channels.moves.iter().filter(|_| plan.output.push) {
             let read = store.checkpoint(channel).await;
             read.map_err(|error| no_state(&error, store).help("nothing was built"))?;
         }
-    }
+        Ok::<(), Error>(())
+    };
+    let free = async {
+        if plan.output.push {
+            names::free(plan, registry).await?;
+        }
+        Ok::<(), Error>(())
+    };
+    let (found, (), ()) = tokio::try_join!(builders, free, releasable)?;
     Ok(found)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::request::DeployRequest;
+use super::request::{DeployRequest, PlanRequest};
 use crate::changes::git::Checkout;
 use crate::changes::index::Index;
 use crate::changes::since::{self, Changed};
@@ -43,7 +43,7 @@ pub(super) async fn settle(
         no_cache: request
             .no_cache
             .then(|| now.strftime("%Y%m%dT%H%M%S%3fZ").to_string()),
-        compare_all: request.plan.is_some(),
+        compare_all: matches!(request.plan, Some(PlanRequest::Why { .. })),
         index,
         attributes: engine::attributes,
         now: u64::try_from(now.as_second()).unwrap_or_default(),

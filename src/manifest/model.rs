@@ -239,7 +239,7 @@ pub(crate) struct Container {
 }
 
 /// `os/architecture[/variant]`, as in an image's config.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub(crate) struct Platform {
     pub os: String,
     pub architecture: String,
