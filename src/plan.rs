@@ -243,7 +243,7 @@ pub(crate) fn make(
             match container.tag(channel) {
                 Ok(tag) => errors.extend(clear(container, &tag, project).err()),
                 Err(error) => {
-                    errors.push(Diagnostic::error(error.to_string()).help("name another channel"))
+                    errors.push(Diagnostic::error(error.to_string()).help("name another channel"));
                 }
             }
         }
