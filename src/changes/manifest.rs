@@ -83,6 +83,7 @@ fn comparable(container: &Container, new: &Container) -> Container {
         timeout: new.timeout,
         cache_repository: new.cache_repository.clone(),
         cache_tag: new.cache_tag.clone(),
+        shared: new.shared,
         ..container.clone()
     };
     let options = &mut container.options;

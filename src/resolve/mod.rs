@@ -403,11 +403,11 @@ impl Asking<'_> {
             .filter(|(_, planned)| {
                 self.settings.compare_all || planned.work == Work::Build(BuildReason::NoImage)
             })
-            .map(|(name, planned)| (name.clone(), planned.container.repository.clone()))
+            .map(|(name, planned)| (name.clone(), planned.container.clone()))
             .collect();
         let (manifest, registry) = (&self.project.manifest, self.registry);
-        let asked = stream::iter(open).map(|(name, repository)| async move {
-            let published = lookup::published(manifest, &repository, registry).await;
+        let asked = stream::iter(open).map(|(name, container)| async move {
+            let published = lookup::published(manifest, &container, registry).await;
             (name, published)
         });
         let answers: Vec<_> = asked.buffer_unordered(AT_ONCE).collect().await;

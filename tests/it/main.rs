@@ -27,5 +27,6 @@ mod options;
 mod release_faults;
 mod release_quotas;
 mod release_races;
+mod release_shared;
 mod releases;
 mod support;
