@@ -7,7 +7,7 @@ from pathlib import Path
 import steps
 from peers import Peer
 from registry import Registry, Traffic
-from stack import BenchError, Stack, say
+from stack import BenchError, GivenUp, Stack, say
 from timed import run
 from workload import CONTAINERS, REQUIREMENTS, SOURCE, Workload
 
@@ -75,6 +75,8 @@ class Bench:
                     self._workload.revert()
                     self._stack.fresh_runner()
                 return self._once(scenario, peer, name)
+            except GivenUp:
+                raise
             except BenchError as error:
                 self.failures[peer.name] = self.failures.get(peer.name, 0) + 1
                 say(f"{name}: {error} (attempt {attempt} of {self.ATTEMPTS})")

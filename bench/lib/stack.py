@@ -14,6 +14,10 @@ class BenchError(Exception):
     """What ends the bench: a text for people, with the remedy."""
 
 
+class GivenUp(BenchError):
+    """It is to end now, whatever could be tried again."""
+
+
 def say(text: str) -> None:
     print(f"bench: {text}", flush=True)
 

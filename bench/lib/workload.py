@@ -15,7 +15,7 @@ def git(folder: Path, *arguments: str) -> None:
     """Without the user's own settings: signing and hooks have no business here."""
     who = {f"GIT_{role}_{what}": "bench@localhost" for role in ["AUTHOR", "COMMITTER"] for what in ["NAME", "EMAIL"]}
     env = {**os.environ, **who, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
-    subprocess.run(["git", *arguments], cwd=folder, env=env, check=True)
+    subprocess.run(["git", *arguments], cwd=folder, env=env, stdout=subprocess.DEVNULL, check=True)
 
 
 def commit_all(folder: Path, message: str) -> None:

@@ -1,7 +1,7 @@
 //! Git, asked by subprocess. One builder makes every command hermetic: no prompts, no pager, no locks taken, no user
 //! configuration that changes output. Parsers are pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,6 +48,9 @@ const SAID: usize = 8;
 
 /// Uncommitted files that are worth naming.
 const NAMED: usize = 20;
+
+/// So many paths are told to git; of more, what it says of the whole checkout is sifted here.
+const FEW: usize = 16;
 
 impl Checkout {
     /// The checkout that holds this folder, if there is one. Where there is one, git must be able to read it: taking a
@@ -120,9 +123,20 @@ impl Checkout {
                 "--untracked-files=all",
                 "--",
             ];
-            let arguments: Vec<&str> = fixed.into_iter().chain(paths).collect();
+            // Git compares every file with every path that it is given.
+            let few = paths.len() <= FEW;
+            let named = paths.iter().copied().filter(|_| few);
+            let arguments: Vec<&str> = fixed.into_iter().chain(named).collect();
             match run(checkout, "status", &arguments) {
-                Ok(output) => files.extend(parse_status(&output)),
+                Ok(output) => {
+                    let below: HashSet<&Path> = paths.iter().map(Path::new).collect();
+                    let concerned = |file: &&str| {
+                        let full = checkout.join(file);
+                        few || full.ancestors().any(|parent| below.contains(parent))
+                    };
+                    let changed = parse_status(&output).filter(concerned).take(NAMED);
+                    files.extend(changed.map(str::to_owned));
+                }
                 // Git maps the files it hashes: one that shrinks meanwhile ends it with SIGBUS.
                 Err(GitError::Killed(_)) => {
                     files.push("files that change while git reads them".into());
@@ -188,13 +202,8 @@ impl Checkout {
 }
 
 /// `XY path\0…` without renames: two status letters, a space, the path from the top of the checkout.
-fn parse_status(output: &str) -> Vec<String> {
-    output
-        .split('\0')
-        .filter_map(|entry| entry.get(3..))
-        .take(NAMED)
-        .map(str::to_owned)
-        .collect()
+fn parse_status(output: &str) -> impl Iterator<Item = &str> {
+    output.split('\0').filter_map(|entry| entry.get(3..))
 }
 
 /// A hermetic command of git; paths among its arguments mean themselves.
@@ -289,11 +298,9 @@ mod tests {
 
     #[test]
     fn status_lists_paths() {
-        assert_eq!(
-            parse_status(" M a/b.py\0?? new file\0"),
-            ["a/b.py", "new file"]
-        );
-        assert!(parse_status("").is_empty());
+        let parsed: Vec<_> = parse_status(" M a/b.py\0?? new file\0").collect();
+        assert_eq!(parsed, ["a/b.py", "new file"]);
+        assert_eq!(parse_status("").count(), 0);
     }
 
     #[test]
@@ -326,6 +333,12 @@ mod tests {
         );
         git(&["add", "train"]);
         git(&["commit", "-qm", "first"]);
+        std::fs::write(root.join("train/Dockerfile"), "FROM busybox").unwrap();
+        let mut many: Vec<_> = (0..=FEW).map(|n| root.join(format!("c{n}"))).collect();
+        assert!(checkout.uncommitted(&many).unwrap().is_empty());
+        many.push(root.join("train"));
+        assert_eq!(checkout.uncommitted(&many).unwrap(), ["train/Dockerfile"]);
+        git(&["checkout", "-q", "train"]);
         assert_eq!(checkout.commit().map(|commit| commit.len()), Some(40));
         assert_eq!(checkout.default_branch().as_deref(), Some("main"));
         assert!(

@@ -29,12 +29,12 @@ use crate::manifest::model::{CacheBackend, Container, ProjectManifest, Provider}
 use crate::plan::{self, Orders, Plan};
 use crate::profile;
 use crate::project::{self, Project};
-use crate::reference::Repository;
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
 use crate::release::channel::{self, ChannelRequest, Sources};
 use crate::release::lineage::History;
 use crate::release::publish::Circumstances;
+use crate::release::record::Home;
 use crate::release::store::{Store, StoreError};
 use crate::release::{ci, names};
 use crate::report::output::{self, Output};
@@ -69,7 +69,7 @@ pub(crate) async fn run(
     warn(&project.findings(plan.containers.keys())?, output);
     one_platform(&plan)?;
     let said = tokio::select! {
-        said = keys::settle(&mut plan, &project, &request, &client) => said?,
+        said = keys::settle(&mut plan, &project, &request, &client, environment) => said?,
         () = cancel.cancelled() => return Err(interrupted()),
     };
     warn(&said, output);
@@ -138,7 +138,8 @@ fn tell_plan(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the channel stands on that this run would move, else the manifest's first; asked for only where that decides.
+/// What the channel stands on that this run would move, else the manifest's first: from that follow which containers
+/// changed, and how long their builds may take.
 async fn released(
     project: &Project,
     survey: &Survey,
@@ -148,9 +149,10 @@ async fn released(
 ) -> Option<Released> {
     let manifest = &project.manifest;
     let decides = matches!(request.selection, Selection::Changed { since: None });
+    let of_use = !request.dry_run || (decides && survey.checkout.is_some());
     // A dry run has no credentials for ECR.
     let is_ecr = matches!(manifest.registry.provider, Provider::Ecr(_));
-    if !decides || survey.checkout.is_none() || (is_ecr && credentials.ecr.is_none()) {
+    if !of_use || (is_ecr && credentials.ecr.is_none()) {
         return None;
     }
     let asked = ChannelRequest {
@@ -394,14 +396,20 @@ async fn prepare(
     store: &Store,
     builders: impl Future<Output = Result<Found, Error>>,
 ) -> Result<Found, Error> {
-    let found = builders.await?;
-    if plan.output.push {
-        names::free(plan, registry).await?;
-        for channel in &plan.channels.moves {
+    let releasable = async {
+        for channel in plan.channels.moves.iter().filter(|_| plan.output.push) {
             let read = store.checkpoint(channel).await;
             read.map_err(|error| no_state(&error, store).help("nothing was built"))?;
         }
-    }
+        Ok::<(), Error>(())
+    };
+    let free = async {
+        if plan.output.push {
+            names::free(plan, registry).await?;
+        }
+        Ok::<(), Error>(())
+    };
+    let (found, (), ()) = tokio::try_join!(builders, free, releasable)?;
     Ok(found)
 }
 
@@ -418,11 +426,11 @@ pub(super) fn history(root: &Path) -> Result<History, Diagnostic> {
     Ok(History::new(checkout))
 }
 
-/// Every container with its repository.
-fn all(manifest: &ProjectManifest) -> Vec<(String, Repository)> {
+/// Every container with where its images are.
+fn all(manifest: &ProjectManifest) -> Vec<(String, Home)> {
     let containers = manifest.containers.iter();
     containers
-        .map(|(name, container)| (name.clone(), container.repository.clone()))
+        .map(|(name, container)| (name.clone(), container.into()))
         .collect()
 }
 

@@ -52,14 +52,8 @@ pub(crate) fn walk(
     stop: &CancellationToken,
     mut sink: impl FnMut(Entry) -> Result<(), ContextError>,
 ) -> Result<(), ContextError> {
-    let root_error = |source| ContextError::Root {
-        path: root.to_owned(),
-        source,
-    };
-    let root = &root.canonicalize().map_err(root_error)?;
-    if !root.is_dir() {
-        return Err(root_error(io::ErrorKind::NotADirectory.into()));
-    }
+    let root_error = root_error(root);
+    let root = &folder(root)?;
     let rules = Rules::new(root, filter)?;
     thread::scope(|scope| {
         let (entries, pending) = sync_channel(AHEAD);
@@ -71,7 +65,7 @@ pub(crate) fn walk(
             thread::Builder::new()
                 .name("hash".to_owned())
                 .spawn_scoped(scope, move || hash(&todo, &done, stop))
-                .map_err(root_error)?;
+                .map_err(&root_error)?;
             jobs.push(job);
             ids.push(id);
         }
@@ -80,7 +74,7 @@ pub(crate) fn walk(
             .spawn_scoped(scope, move || {
                 scout(root, &rules, known, stop, &jobs, &entries)
             })
-            .map_err(root_error)?;
+            .map_err(&root_error)?;
         let collected = collect(&pending, &ids, &mut sink);
         // The scout, should it still run, ends at its next send.
         drop((pending, ids));
@@ -89,6 +83,54 @@ pub(crate) fn walk(
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         collected.and(scouted)
     })
+}
+
+/// The same without threads of its own, for who goes through many folders at a time.
+pub(crate) fn walk_here(
+    root: &Path,
+    filter: &Filter,
+    known: &KnownId,
+    stop: &CancellationToken,
+    mut sink: impl FnMut(Entry) -> Result<(), ContextError>,
+) -> Result<(), ContextError> {
+    let root = &folder(root)?;
+    let rules = Rules::new(root, filter)?;
+    let mut links = HardLinks::default();
+    let mut buffer = Vec::new();
+    tree::walk(root, &rules, stop, &mut |mut entry, metadata| {
+        if entry.kind == Kind::File {
+            let mut id = known(&entry, metadata);
+            if id.is_none() {
+                buffer.resize(file_id::CHUNK, 0);
+                let full = root.join(&entry.path);
+                id = file_id::of_file(&full, &entry.path, entry.size, &mut buffer, stop)?;
+            }
+            let Some(id) = id else {
+                // Gone before it could be read.
+                return Ok(());
+            };
+            entry.set_id(id);
+        }
+        let inode = entry.inode(metadata);
+        links.mark(&mut entry, inode);
+        sink(entry)
+    })
+}
+
+fn root_error(root: &Path) -> impl Fn(io::Error) -> ContextError {
+    |source| ContextError::Root {
+        path: root.to_owned(),
+        source,
+    }
+}
+
+/// The folder by its true name.
+fn folder(root: &Path) -> Result<PathBuf, ContextError> {
+    let real = root.canonicalize().map_err(root_error(root))?;
+    if !real.is_dir() {
+        return Err(root_error(root)(io::ErrorKind::NotADirectory.into()));
+    }
+    Ok(real)
 }
 
 /// Finds entries, and gives the files among them to the lanes in turn.
@@ -139,13 +181,37 @@ fn hash(
     }
 }
 
+/// The names of files that have several, each with the first one.
+#[derive(Default)]
+struct HardLinks(HashMap<Inode, (String, Option<BlobId>)>);
+
+impl HardLinks {
+    /// Says of an entry whether it is another name of one before.
+    fn mark(&mut self, entry: &mut Entry, inode: Option<Inode>) {
+        let Some(inode) = inode else {
+            return;
+        };
+        match self.0.get(&inode) {
+            Some((path, id)) => {
+                entry.hard_link = Some(path.clone());
+                if let Some(id) = id {
+                    entry.set_id(*id);
+                }
+            }
+            None => {
+                self.0.insert(inode, (entry.path.clone(), entry.id));
+            }
+        }
+    }
+}
+
 /// Brings entries and ids together again, and finds the hard links among what is really there.
 fn collect(
     pending: &Receiver<Pending>,
     ids: &[Receiver<Result<Option<BlobId>, ContextError>>],
     sink: &mut impl FnMut(Entry) -> Result<(), ContextError>,
 ) -> Result<(), ContextError> {
-    let mut first_names: HashMap<Inode, (String, Option<BlobId>)> = HashMap::new();
+    let mut links = HardLinks::default();
     for Pending {
         mut entry,
         inode,
@@ -159,19 +225,7 @@ fn collect(
                 None => continue,
             }
         }
-        if let Some(inode) = inode {
-            match first_names.get(&inode) {
-                Some((path, id)) => {
-                    entry.hard_link = Some(path.clone());
-                    if let Some(id) = id {
-                        entry.set_id(*id);
-                    }
-                }
-                None => {
-                    first_names.insert(inode, (entry.path.clone(), entry.id));
-                }
-            }
-        }
+        links.mark(&mut entry, inode);
         sink(entry)?;
     }
     Ok(())

@@ -22,6 +22,14 @@ pub(crate) struct Tree {
     seen: Vec<Seen>,
 }
 
+/// Whether a walk has threads of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    Own,
+    /// The processors have other walks to do.
+    None,
+}
+
 /// One entry, as far as it takes to know it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
@@ -39,15 +47,20 @@ impl Tree {
         root: &Path,
         filter: &Filter,
         known: &KnownId,
+        threads: Threads,
         stop: &CancellationToken,
     ) -> Result<Self, ContextError> {
         let mut hash = Sha256::new();
         let mut seen = Vec::new();
-        walk::walk(root, filter, known, stop, |entry| {
+        let sink = |entry: Entry| {
             add(&mut hash, &entry);
             seen.push(Seen::new(&entry));
             Ok(())
-        })?;
+        };
+        match threads {
+            Threads::Own => walk::walk(root, filter, known, stop, sink)?,
+            Threads::None => walk::walk_here(root, filter, known, stop, sink)?,
+        }
         seen.sort_unstable();
         Ok(Self {
             hash: hex(&hash.finalize()),
@@ -165,7 +178,17 @@ mod tests {
             follow: follow.iter().map(|f| (*f).to_owned()).collect(),
             ..Filter::default()
         };
-        Tree::of(root, &filter, &nothing_known, &CancellationToken::new()).unwrap()
+        let of = |threads| {
+            let stop = CancellationToken::new();
+            Tree::of(root, &filter, &nothing_known, threads, &stop).unwrap()
+        };
+        let (tree, other) = (of(Threads::Own), of(Threads::None));
+        assert_eq!(
+            (&tree.hash, &tree.seen),
+            (&other.hash, &other.seen),
+            "the walks differ"
+        );
+        tree
     }
 
     fn fill(root: &Path) {

@@ -18,22 +18,30 @@ const MAX_CONFIG: usize = 4 << 20;
 pub(super) const AT_ONCE: usize = 16;
 
 /// The digests of images by their names as Dockerfiles have them; of one for several platforms, the digest of the list.
-/// Each is asked for once.
+/// Each is asked for once, and none that is in `locked` by its name in full.
 pub(super) async fn digests(
     names: BTreeSet<String>,
+    locked: &BTreeMap<String, Digest>,
     registry: &Client,
 ) -> BTreeMap<String, Result<Digest, String>> {
     let asked = stream::iter(names).map(|name| async move {
-        let digest = digest(&name, registry).await;
+        let digest = digest(&name, locked, registry).await;
         (name, digest)
     });
     asked.buffer_unordered(AT_ONCE).collect().await
 }
 
-async fn digest(name: &str, registry: &Client) -> Result<Digest, String> {
+async fn digest(
+    name: &str,
+    locked: &BTreeMap<String, Digest>,
+    registry: &Client,
+) -> Result<Digest, String> {
     let image: ImageRef = name.parse().map_err(|error| format!("{error}"))?;
     if let Some(digest) = image.digest {
         return Ok(digest);
+    }
+    if let Some(digest) = locked.get(&image.to_string()) {
+        return Ok(digest.clone());
     }
     match super::in_time(registry.head_manifest(&image)).await? {
         Some(found) => Ok(found.digest),

@@ -9,22 +9,26 @@
 //! input, it is enough to look once for each key: before its image is built. So a key that is found needs no such look,
 //! and one that is not found is made again from the whole context where the base says so.
 
+mod bases;
 mod check;
 mod images;
+pub(crate) mod locked;
 mod lookup;
 mod sources;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use indexmap::IndexMap;
 
 pub(crate) use check::{Unfit, check};
 pub(crate) use lookup::{Lookup, Published};
 pub(crate) use sources::Trees;
 
+use self::bases::Bases;
 use self::images::AT_ONCE;
 use crate::buildkit::solve::Attributes;
 use crate::changes::index::Index;
@@ -74,6 +78,8 @@ pub(crate) struct Settings {
     pub(crate) index: Arc<Index>,
     /// What the frontend is told of a container.
     pub(crate) attributes: fn(&PlannedContainer) -> Attributes,
+    /// The digests of the lock file, by the names of images in full.
+    pub(crate) locked: BTreeMap<String, Digest>,
     /// Seconds since 1970.
     pub(crate) now: u64,
 }
@@ -100,7 +106,7 @@ pub(crate) async fn settle(
         .map(|planned| sources::Wanted::new(&planned.container, project))
         .collect();
     let (digests, trees) = tokio::join!(
-        images::digests(names, registry),
+        images::digests(names, &settings.locked, registry),
         sources::read(
             wanted,
             Arc::clone(&settings.index),
@@ -123,6 +129,7 @@ pub(crate) async fn settle(
         registry,
         settings: &settings,
         digests,
+        bases: Bases::new(),
         cases,
     };
     asking.run().await;
@@ -146,6 +153,8 @@ struct Asking<'a> {
     registry: &'a Client,
     settings: &'a Settings,
     digests: BTreeMap<String, Result<Digest, String>>,
+    /// What is known of the configs of base images.
+    bases: Bases,
     cases: BTreeMap<String, Case>,
 }
 
@@ -278,23 +287,29 @@ impl Asking<'_> {
 
     /// Looks into the base images of what is to be built. `true`: one of them makes its target read more.
     async fn inspect(&mut self) -> bool {
-        let open = self.plan.containers.iter().filter(|(name, _)| {
-            self.cases.get(*name).is_some_and(|case| {
-                let found = matches!(case.answer, Some((_, Lookup::Found { .. })));
-                !case.inspected && !found && case.trees.as_ref().is_ok_and(Trees::is_part)
-            })
+        let open = self.plan.containers.iter().filter_map(|(name, planned)| {
+            let case = self.cases.get(name)?;
+            let found = matches!(case.answer, Some((_, Lookup::Found { .. })));
+            let unknown =
+                !case.inspected && !found && case.trees.as_ref().is_ok_and(Trees::is_part);
+            Some((
+                name,
+                planned,
+                unknown.then(|| self.project.recipes.get(name))??,
+            ))
         });
-        let open: Vec<_> = open
-            .filter_map(|(name, planned)| {
-                Some((name.clone(), planned, self.project.recipes.get(name)?))
-            })
-            .collect();
-        let (project, digests, registry) = (self.project, &self.digests, self.registry);
-        let looks = stream::iter(open).map(|(name, planned, recipe)| async move {
-            let more = reads_more(recipe, planned, project, digests, registry).await;
-            (name, more)
-        });
-        let looks: Vec<_> = looks.buffer_unordered(AT_ONCE).collect().await;
+        let open: Vec<_> = open.collect();
+        let questions = open
+            .iter()
+            .flat_map(|(_, planned, recipe)| bases::questions(planned, recipe, &self.digests));
+        let questions = questions.filter(|question| !self.bases.contains_key(question));
+        let answers = bases::ask(questions.collect(), self.registry).await;
+        self.bases.extend(answers);
+        let more = |(name, planned, recipe): &(&String, &PlannedContainer, &Recipe)| {
+            let more = bases::reads_more(recipe, planned, self.project, &self.digests, &self.bases);
+            ((*name).clone(), more)
+        };
+        let looks: Vec<_> = open.iter().map(more).collect();
         let mut again = Vec::new();
         for (name, more) in looks {
             let Some(case) = self.cases.get_mut(&name) else {
@@ -324,7 +339,7 @@ impl Asking<'_> {
     /// Writes into the plan what was found.
     async fn conclude(mut self) -> Vec<Diagnostic> {
         let keys = self.keys();
-        let mut warnings = Vec::new();
+        let mut without: IndexMap<String, Vec<String>> = IndexMap::new();
         for (name, made) in keys {
             let Some(case) = self.cases.remove(&name) else {
                 continue;
@@ -336,8 +351,11 @@ impl Asking<'_> {
             if let Some((_, Lookup::Found { manifest, .. })) = &case.answer {
                 work = Work::Keep(manifest.clone());
             }
-            if let Work::Build(reason) = &work {
-                warnings.extend(warning(&name, reason));
+            if let Work::Build(reason) = &work
+                && is_odd(reason)
+            {
+                let names = without.entry(reason.to_string()).or_default();
+                names.push(name.clone());
             }
             let (key, inputs) = made.map_or((None, Inputs::default()), |(key, inputs)| {
                 (Some(key), inputs)
@@ -355,7 +373,10 @@ impl Asking<'_> {
         }
         self.compare().await;
         self.plan.drop_unneeded();
-        warnings
+        without
+            .iter()
+            .map(|(why, names)| warning(why, names))
+            .collect()
     }
 
     fn reason(&self, made: &Result<(Key, Inputs), String>, case: &Case) -> BuildReason {
@@ -382,11 +403,11 @@ impl Asking<'_> {
             .filter(|(_, planned)| {
                 self.settings.compare_all || planned.work == Work::Build(BuildReason::NoImage)
             })
-            .map(|(name, planned)| (name.clone(), planned.container.repository.clone()))
+            .map(|(name, planned)| (name.clone(), planned.container.clone()))
             .collect();
         let (manifest, registry) = (&self.project.manifest, self.registry);
-        let asked = stream::iter(open).map(|(name, repository)| async move {
-            let published = lookup::published(manifest, &repository, registry).await;
+        let asked = stream::iter(open).map(|(name, container)| async move {
+            let published = lookup::published(manifest, &container, registry).await;
             (name, published)
         });
         let answers: Vec<_> = asked.buffer_unordered(AT_ONCE).collect().await;
@@ -414,40 +435,6 @@ impl Asking<'_> {
     }
 }
 
-/// Whether a target may read more of its context than its Dockerfile shows. In doubt it does.
-async fn reads_more(
-    recipe: &Recipe,
-    planned: &PlannedContainer,
-    project: &Project,
-    digests: &BTreeMap<String, Result<Digest, String>>,
-    registry: &Client,
-) -> bool {
-    let overruled =
-        |environment: &BTreeSet<String>| !environment.is_disjoint(&recipe.sources.variables);
-    for parent in &planned.images {
-        let known = project.recipes.get(parent);
-        // What is in a container's environment is known once it is built, so an `ARG` may be overruled.
-        if known.is_none_or(|parent| parent.triggers) || !recipe.sources.variables.is_empty() {
-            return true;
-        }
-    }
-    for base in &recipe.bases {
-        let Some(Ok(digest)) = digests.get(base) else {
-            return true;
-        };
-        for platform in &planned.container.platforms {
-            let config = in_time(images::base_config(base, digest, platform, registry)).await;
-            let Ok(Some(config)) = config else {
-                return true;
-            };
-            if config.triggers || overruled(&config.environment) {
-                return true;
-            }
-        }
-    }
-    false
-}
-
 /// The period of `max_age` that it is now. Periods begin at a time of the container's own, so that not all are built
 /// again in the same hour.
 fn age(name: &str, max_age: Duration, now: u64) -> u64 {
@@ -471,21 +458,56 @@ fn pins(
     pinned.collect()
 }
 
-/// What users should know of a container that is built though nothing may have changed.
-fn warning(name: &str, reason: &BuildReason) -> Option<Diagnostic> {
-    match reason {
+/// Users should know why a container is built though nothing may have changed.
+fn is_odd(reason: &BuildReason) -> bool {
+    matches!(
+        reason,
         BuildReason::NoKey { .. }
-        | BuildReason::LookupFailed { .. }
-        | BuildReason::Distrusted { .. } => {
-            Some(Diagnostic::warning(format!("`{name}` is built: {reason}")))
-        }
-        _ => None,
+            | BuildReason::LookupFailed { .. }
+            | BuildReason::Distrusted { .. }
+    )
+}
+
+/// Says it once for all whose reason is the same.
+fn warning(why: &str, names: &[String]) -> Diagnostic {
+    const NAMED: usize = 3;
+    let mut shown: Vec<String> = names
+        .iter()
+        .take(NAMED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let more = names.len().saturating_sub(NAMED);
+    if more > 0 {
+        shown.push(format!("{more} more"));
+    }
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    Diagnostic::warning(format!("{} {verb} built: {why}", conjunction(&shown)))
+}
+
+fn conjunction(items: &[String]) -> String {
+    match items {
+        [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => items.concat(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn a_warning_is_given_once_for_all() {
+        let names: Vec<String> = (0..1000).map(|n| format!("c{n}")).collect();
+        let said = |names: &[String]| warning("it rains", names).title;
+        assert_eq!(said(&names[..1]), "`c0` is built: it rains");
+        assert_eq!(said(&names[..2]), "`c0` and `c1` are built: it rains");
+        assert_eq!(
+            said(&names),
+            "`c0`, `c1`, `c2` and 997 more are built: it rains"
+        );
+    }
 
     #[test]
     fn an_age_lasts_as_long_as_it_may() {

@@ -13,7 +13,7 @@ use crate::context::ignore::IgnoreFile;
 use crate::context::{ContextError, file_id::BlobId};
 use crate::dockerfile::Reads;
 use crate::key::Inputs;
-use crate::key::tree::Tree;
+use crate::key::tree::{Threads, Tree};
 use crate::manifest::model::Container;
 use crate::project::Project;
 
@@ -113,6 +113,11 @@ fn read_all(
     let next = AtomicUsize::new(0);
     let done = Mutex::new(BTreeMap::new());
     let threads = thread::available_parallelism().map_or(2, usize::from);
+    let of_each = if wanted.len() < threads {
+        Threads::Own
+    } else {
+        Threads::None
+    };
     thread::scope(|scope| {
         for _ in 0..threads.min(wanted.len()) {
             scope.spawn(|| {
@@ -121,7 +126,8 @@ fn read_all(
                     let Some(wanted) = wanted.get(at) else {
                         return;
                     };
-                    let trees = read_one(wanted, index, root, stop).map_err(|e| e.to_string());
+                    let trees = read_one(wanted, index, root, of_each, stop);
+                    let trees = trees.map_err(|error| error.to_string());
                     let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                     done.insert(at, trees);
                 }
@@ -136,14 +142,16 @@ fn read_one(
     wanted: &Wanted,
     index: &Arc<Index>,
     root: &Path,
+    threads: Threads,
     stop: &CancellationToken,
 ) -> Result<Trees, ContextError> {
     let kept = |folder: &Path, dockerfile: Option<&Path>| {
         let file = IgnoreFile::of(folder, dockerfile)?;
         Ok::<_, ContextError>(file.as_ref().map(IgnoreFile::filter).unwrap_or_default())
     };
-    let tree =
-        |folder: &Path, filter: &Filter| Tree::of(folder, filter, &*index.known(folder), stop);
+    let tree = |folder: &Path, filter: &Filter| {
+        Tree::of(folder, filter, &*index.known(folder), threads, stop)
+    };
     let mut trees = Trees {
         dockerfile: wanted.dockerfile_id,
         part: wanted.reads != Reads::Whole,

@@ -116,17 +116,26 @@ where
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(std::io::Error::other)?;
-    tokio::spawn(connection.with_upgrades());
+    let connection = tokio::spawn(connection.with_upgrades());
     // A server wants the path alone, and a host of some name.
     let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
     *request.uri_mut() = path.parse().map_err(std::io::Error::other)?;
     let host = http::HeaderValue::from_static("docker");
     request.headers_mut().insert(http::header::HOST, host);
-    sender
-        .send_request(request)
-        .await
-        .map_err(std::io::Error::other)
+    let error = match sender.send_request(request).await {
+        Ok(response) => return Ok(response),
+        Err(error) => error,
+    };
+    // The connection may have ended before it was asked anything: it knows why.
+    let why = match tokio::time::timeout(LAST_WORDS, connection).await {
+        Ok(Ok(Err(why))) => why,
+        _ => error,
+    };
+    Err(std::io::Error::other(why))
 }
+
+/// The longest that a connection which takes no request may take to say why.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A fresh connection, upgraded to gRPC's HTTP/2.
 pub(super) async fn upgrade(address: &Address) -> std::io::Result<Upgraded> {
