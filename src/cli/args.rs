@@ -320,7 +320,7 @@ pub(crate) struct DeployArgs {
     #[arg(long)]
     pub(crate) no_cache: bool,
 
-    /// Builds at a time, at most 40 [default: the builder's CPUs, 2 to 8]
+    /// Builds at a time, at most 40 [default: twice the builder's CPUs, 2 to 8]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=40))]
     pub(crate) jobs: Option<u16>,
 

@@ -323,7 +323,8 @@ async fn execute(
         output.err(&base.sentence());
     }
     let tools = Tools {
-        jobs: request.jobs.unwrap_or_else(|| cpus.clamp(2, 8)),
+        // A build waits for disks and networks half of its time (bench/RESULTS.md).
+        jobs: request.jobs.unwrap_or_else(|| (2 * cpus).clamp(2, 8)),
         keep_going: request.keep_going,
         stall: request.stall,
         created,

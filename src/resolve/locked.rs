@@ -1,15 +1,15 @@
 //! What a lock file is made from: the images that Dockerfiles name, and the digests that registries give for them now.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
-use super::images::{self, AT_ONCE};
+use super::images::{self, AT_ONCE, mirrored};
 use crate::diagnostic::Diagnostic;
 use crate::manifest::model::{Mirror, ProjectManifest};
 use crate::project::Recipe;
-use crate::reference::{Digest, ImageRef, Repository};
+use crate::reference::{Digest, ImageRef};
 use crate::registry::Client;
 
 /// The images by their names in full that these containers use and that are not pinned where they are named.
@@ -56,22 +56,14 @@ pub(crate) async fn newest(
     mirrors: &[Mirror],
     registry: &Client,
 ) -> Result<BTreeMap<String, Digest>, Vec<Diagnostic>> {
-    let asked: BTreeMap<String, String> = images
-        .into_iter()
-        .map(|(name, image)| (name, mirrored(&image, mirrors).to_string()))
-        .collect();
-    let sources: BTreeSet<String> = asked.values().cloned().collect();
-    let answers = images::digests(sources, &BTreeMap::new(), registry).await;
+    let names = images.into_keys().collect();
+    let answers = images::digests(names, &BTreeMap::new(), mirrors, registry).await;
     let mut found = BTreeMap::new();
     let mut errors = Vec::new();
-    for (name, source) in asked {
-        match answers.get(&source) {
-            Some(Ok(digest)) => drop(found.insert(name, digest.clone())),
-            answer => {
-                let why = match answer {
-                    Some(Err(why)) => why.as_str(),
-                    _ => "no answer",
-                };
+    for (name, answer) in answers {
+        match answer {
+            Ok(digest) => drop(found.insert(name, digest)),
+            Err(why) => {
                 let error = Diagnostic::error(format!("`{name}` cannot be locked: {why}"));
                 errors.push(error.help("see that the name is right and the registry can be reached; the lock file is as it was"));
             }
@@ -102,17 +94,4 @@ pub(crate) async fn gone(
         .await;
     gone.sort_by(|(a, _), (b, _)| a.cmp(b));
     gone
-}
-
-/// The image where a build takes it from.
-fn mirrored(image: &ImageRef, mirrors: &[Mirror]) -> ImageRef {
-    let name = image.repository.to_string();
-    let by = mirrors.iter().find_map(|mirror| {
-        let rest = mirror.path_of(&name)?;
-        format!("{}{rest}", mirror.by).parse::<Repository>().ok()
-    });
-    ImageRef {
-        repository: by.unwrap_or_else(|| image.repository.clone()),
-        ..image.clone()
-    }
 }

@@ -106,7 +106,7 @@ pub(crate) async fn settle(
         .map(|planned| sources::Wanted::new(&planned.container, project))
         .collect();
     let (digests, trees) = tokio::join!(
-        images::digests(names, &settings.locked, registry),
+        images::digests(names, &settings.locked, &project.manifest.mirrors, registry),
         sources::read(
             wanted,
             Arc::clone(&settings.index),
@@ -303,7 +303,12 @@ impl Asking<'_> {
             .iter()
             .flat_map(|(_, planned, recipe)| bases::questions(planned, recipe, &self.digests));
         let questions = questions.filter(|question| !self.bases.contains_key(question));
-        let answers = bases::ask(questions.collect(), self.registry).await;
+        let answers = bases::ask(
+            questions.collect(),
+            &self.project.manifest.mirrors,
+            self.registry,
+        )
+        .await;
         self.bases.extend(answers);
         let more = |(name, planned, recipe): &(&String, &PlannedContainer, &Recipe)| {
             let more = bases::reads_more(recipe, planned, self.project, &self.digests, &self.bases);
