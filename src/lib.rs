@@ -17,6 +17,7 @@ mod environment;
 mod error;
 mod graph;
 mod key;
+mod lock;
 mod manifest;
 mod plan;
 mod profile;

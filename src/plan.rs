@@ -1,7 +1,7 @@
 //! What a run will do: which containers, why, in which order, under which tags. Plain data, made without asking anyone;
 //! `--dry-run` prints it, the engine executes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -239,6 +239,14 @@ pub(crate) fn make(
             let error = Diagnostic::error(format!("channel `{channel}` is the tag of a cache"));
             errors.push(error.help("name another channel"));
         }
+        for container in project.manifest.containers.values() {
+            match container.tag(channel) {
+                Ok(tag) => errors.extend(clear(container, &tag, project).err()),
+                Err(error) => {
+                    errors.push(Diagnostic::error(error.to_string()).help("name another channel"));
+                }
+            }
+        }
     }
     let mut containers = IndexMap::new();
     for name in graph.order().filter(|name| in_run.contains(name)) {
@@ -254,9 +262,9 @@ pub(crate) fn make(
             format!("parent of {child}, not released")
         });
         let names = if released {
-            tags(container, &orders, sources, project).map(|tags| (release.clone(), tags))
+            tags(container, &orders, sources, project)
         } else {
-            unreleased(release).map(|tag| (tag, vec![]))
+            unreleased(container, release).map(|tag| (tag, vec![]))
         };
         let (tag, tags) = match names {
             Ok(names) => names,
@@ -286,6 +294,7 @@ pub(crate) fn make(
         };
         containers.insert(name.to_owned(), planned);
     }
+    errors.extend(same_tags(&containers));
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -302,21 +311,27 @@ pub(crate) fn make(
 }
 
 /// A parent that was not asked for is pushed under a name that no reader of releases takes for one.
-fn unreleased(release: &Tag) -> Result<Tag, Diagnostic> {
-    Tag::new(&format!("unreleased-{release}")).map_err(|_| {
-        Diagnostic::error(format!("the release's name `{release}` is too long"))
-            .help("use 116 characters or fewer")
-    })
+fn unreleased(container: &Container, release: &Tag) -> Result<Tag, Diagnostic> {
+    let tag = container.tag(release);
+    tag.and_then(|tag| Tag::new(&format!("unreleased-{tag}")))
+        .map_err(|_| too_long(release))
 }
 
-/// The container's immutable tags but the release's own.
+fn too_long(release: &Tag) -> Diagnostic {
+    Diagnostic::error(format!("the release's name `{release}` is too long"))
+        .help("tags have 128 characters at most: use fewer than 116, less those of the container's name where several share a repository")
+}
+
+/// The container's immutable tags: the release's own, and the others.
 fn tags(
     container: &Container,
     orders: &Orders,
     sources: &Sources,
     project: &Project,
-) -> Result<Vec<Tag>, Diagnostic> {
+) -> Result<(Tag, Vec<Tag>), Diagnostic> {
     let release = &orders.release;
+    let own = container.tag(release).map_err(|_| too_long(release))?;
+    clear(container, &own, project)?;
     let mut tags = Vec::new();
     let asked = orders.tags.iter().map(ToString::to_string);
     for pattern in container.tags.iter().cloned().chain(asked) {
@@ -332,20 +347,66 @@ fn tags(
                 .help("run in a git checkout that is on a branch, or write the tag without it")
             })?;
         let tag = Tag::new(&text).map_err(|error| wrong(error.to_string()))?;
+        // In a shared repository the name sets it apart.
+        let tag = if pattern.contains("{name}") {
+            tag
+        } else {
+            let own = container.tag(&tag);
+            own.map_err(|error| wrong(error.to_string()))?
+        };
+        clear(container, &tag, project)?;
         if let Some(error) = reserved(&format!("a tag of `{}`", container.name), &tag, project) {
             return Err(error.at(container.span.clone(), format!("from `{pattern}`")));
         }
-        if tag != *release && !tags.contains(&tag) {
+        if tag != own && !tags.contains(&tag) {
             tags.push(tag);
         }
     }
-    Ok(tags)
+    Ok((own, tags))
+}
+
+/// In a shared repository no tag of a container reads as another one's.
+fn clear(container: &Container, tag: &Tag, project: &Project) -> Result<(), Diagnostic> {
+    let Some(other) = project.manifest.mistaken_for(container, tag) else {
+        return Ok(());
+    };
+    let (name, other) = (&container.name, &other.name);
+    let title = format!(
+        "`{tag}` of container `{name}` reads as a tag of `{other}`, which has the same repository"
+    );
+    Err(Diagnostic::error(title)
+        .at(container.span.clone(), "")
+        .help("give another name, or put `{name}` in `registry.repository`"))
+}
+
+/// Immutable tags of containers that share a repository, where two would be the same.
+fn same_tags(containers: &IndexMap<ContainerName, PlannedContainer>) -> Vec<Diagnostic> {
+    let mut users: BTreeMap<(&Repository, &Tag), &str> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (name, planned) in containers {
+        for tag in std::iter::once(&planned.tag).chain(&planned.tags) {
+            let repository = &planned.container.repository;
+            if let Some(first) = users.insert((repository, tag), name) {
+                let title = format!(
+                    "containers `{first}` and `{name}` would both set `{repository}:{tag}`"
+                );
+                let error = Diagnostic::error(title).at(planned.container.span.clone(), "");
+                found.push(error.help("put `{name}` in the tag, or in `registry.repository`"));
+            }
+        }
+    }
+    found
 }
 
 /// Refuses an immutable name that moves, is moved, or is found by: a channel, a cache, a key.
 fn reserved(what: &str, tag: &Tag, project: &Project) -> Option<Diagnostic> {
     let manifest = &project.manifest;
-    let why = if manifest.channels.contains_key(tag) {
+    let is_channel = |channel: &Tag| {
+        let mut containers = manifest.containers.values();
+        channel == tag
+            || containers.any(|c| c.shared && c.tag(channel).is_ok_and(|own| own == *tag))
+    };
+    let why = if manifest.channels.keys().any(is_channel) {
         "is a channel"
     } else if manifest
         .containers

@@ -40,6 +40,8 @@ pub(crate) struct Recipe {
     pub(crate) triggers: bool,
     /// Why it cannot be told what the image is made of.
     pub(crate) unclear: Option<String>,
+    /// Why `images` may lack some.
+    pub(crate) unnamed: Option<String>,
 }
 
 impl Recipe {
@@ -56,6 +58,7 @@ impl Recipe {
             },
             triggers: true,
             unclear: Some("its Dockerfile cannot be read here".into()),
+            unnamed: Some("its Dockerfile cannot be read here".into()),
         }
     }
 
@@ -106,6 +109,7 @@ impl Recipe {
                 .flat_map(|stage| &stage.instructions)
                 .any(|instruction| instruction.keyword == "ONBUILD"),
             unclear: unclear(uses, container),
+            unnamed: unnamed(uses),
         }
     }
 }
@@ -117,6 +121,11 @@ fn unclear(uses: &ImageUses, container: &Container) -> Option<String> {
             "its stage {stage} is to be built anew each time (no_cache_filter)"
         ));
     }
+    unnamed(uses)
+}
+
+/// Why it cannot be told which images a Dockerfile uses.
+fn unnamed(uses: &ImageUses) -> Option<String> {
     let mut unclear = uses.unclear.iter();
     let unclear = unclear.find(|unclear| unclear.reason != UnclearReason::OnBuild)?;
     Some(format!("which image `{}` is cannot be told", unclear.text))

@@ -204,6 +204,14 @@ impl Tag {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// This tag of a container that is not alone in its repository: `NAME-TAG`.
+    ///
+    /// # Errors
+    /// Both together are too long for a tag.
+    pub fn of(&self, container: &str) -> Result<Self, InvalidReference> {
+        Self::new(&format!("{container}-{self}"))
+    }
 }
 
 /// A content digest, `sha256:` and 64 lower-case hex digits (`sha512` is valid too and never made here).

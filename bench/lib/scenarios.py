@@ -1,7 +1,7 @@
 """Four containers on a fresh runner: what was changed, how each peer releases it, and what that took."""
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import steps
@@ -19,6 +19,11 @@ class Scenario:
     change: dict[str, str] = field(default_factory=dict)  # file → line that is added to it in each container
     among: list[str] = field(default_factory=lambda: CONTAINERS)  # the containers that are changed, and built by name
     reverted: bool = False  # the change is released first, unmeasured; then a commit takes it back
+    holds: str = SOURCE  # a file of each image, looked at where nothing is changed
+
+    def cold(self) -> "Scenario":
+        """The same containers on an empty registry."""
+        return replace(self, name=f"{self.name}-cold", change={})
 
 
 COLD = Scenario("cold", "cold: empty registry too")
@@ -29,7 +34,12 @@ WARM = [
     Scenario("one", "a source line in one of four", {SOURCE: "# a line that was not there"}, ["train"]),
     Scenario("revert", "back to an earlier commit", {SOURCE: "# a line that is taken back"}, reverted=True),
 ]
-SCENARIOS = {scenario.name: scenario for scenario in [*WARM, COLD]}
+UNIT = "units/u00.cpp"
+MOUNTS = [
+    Scenario("mounts-uv", "one container, a requirement: uv with a cache mount", {REQUIREMENTS: "humanize==4.13.0"}, ["uv"]),
+    Scenario("mounts-ccache", "one container, one C++ file of 12: ccache in a cache mount", {UNIT: "// more"}, ["ccache"], holds=UNIT),
+]
+SCENARIOS = {scenario.name: scenario for scenario in [*WARM, COLD, *MOUNTS]}
 
 
 @dataclass
@@ -51,10 +61,11 @@ class Bench:
         self._stack, self._registry, self._workload = stack, registry, workload
         self._count = 0
         self.failures: dict[str, int] = {}
+        self.last_log = Path()  # of the run that came last
 
-    def cold(self, peer: Peer) -> Run:
+    def cold(self, peer: Peer, scenario: Scenario = COLD) -> Run:
         """Leaves the registry as every warm run of this peer shall find it."""
-        result = self._measure(COLD, peer, lambda: self._registry.forget(peer.name))
+        result = self._measure(scenario, peer, lambda: self._registry.forget(peer.name))
         self._registry.keep(peer.name)
         return result
 
@@ -83,7 +94,7 @@ class Bench:
         raise BenchError(f"{peer.title} failed {self.ATTEMPTS} times: see {self._log(name)}")
 
     def _once(self, scenario: Scenario, peer: Peer, name: str) -> Run:
-        log = self._log(name)
+        log = self.last_log = self._log(name)
         mark = self._registry.mark()
         env = peer.environment(self._stack, name)
         timed = run(peer.command(scenario.among), cwd=self._workload.folder, env=env, log=log, limit=self.LIMIT)
@@ -107,7 +118,7 @@ class Bench:
         for container in scenario.among:
             repository = f"{peer.name}/{container}"
             released = max(released, self._registry.released_at(repository, release))
-            for file in scenario.change or [SOURCE]:
+            for file in scenario.change or [scenario.holds]:
                 path = self._workload.folder / "containers" / container / file
                 if not self._registry.image_holds(repository, release, path):
                     raise BenchError(f"{repository}:{release} does not hold the {file} that was to be released")

@@ -24,11 +24,11 @@ def commit_all(folder: Path, message: str) -> None:
 
 
 class Workload:
-    def __init__(self, stack: Stack):
+    def __init__(self, stack: Stack, folder: str = "workload"):
         self.folder = stack.home / "checkout"
         self._origin = stack.home / "origin"
         shutil.rmtree(self._origin, ignore_errors=True)
-        shutil.copytree(REPO / "bench/workload", self._origin)
+        shutil.copytree(REPO / "bench" / folder, self._origin)
         for file in self._origin.rglob("*"):
             if file.is_file():
                 file.write_text(file.read_text().replace("localhost:5000", stack.registry))

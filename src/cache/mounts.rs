@@ -249,27 +249,38 @@ impl Inputs {
         }
     }
 
-    /// An instruction, and the files that it copies from the context.
+    /// An instruction, and the files that it copies or mounts from the context.
     fn add(&mut self, instruction: &Instruction, source: &SourceText, context: &Path) {
         let Some(said) = &mut self.said else { return };
         said.extend(source.text[instruction.range()].as_bytes());
-        let copies = matches!(instruction.keyword.as_str(), "COPY" | "ADD");
-        if !copies || instruction.flags_named("from").next().is_some() {
-            return;
+        match instruction.keyword.as_str() {
+            "RUN" => {
+                for (_, flag) in instruction.flags_named("mount") {
+                    if let Some(file) = bound(flag) {
+                        self.file(file, context);
+                    }
+                }
+            }
+            "COPY" | "ADD" if instruction.flags_named("from").next().is_none() => {
+                let words: Vec<_> = instruction.words().map(|word| word.text).collect();
+                for file in words.split_last().map_or(&[][..], |(_, files)| files) {
+                    self.file(file, context);
+                }
+            }
+            _ => {}
         }
-        let words: Vec<_> = instruction.words().map(|word| word.text).collect();
-        for file in words.split_last().map_or(&[][..], |(_, files)| files) {
-            // One plain file each; a folder or a pattern may hold anything.
-            let path = context.join(file.trim_start_matches('/'));
-            let inside = path.canonicalize().ok();
-            let inside = inside.filter(|path| path.starts_with(context) && path.is_file());
-            let small = |path: &Path| path.metadata().is_ok_and(|m| m.len() <= MAX_FILE);
-            let read = inside.filter(|path| small(path)).map(std::fs::read);
-            let Some(Ok(bytes)) = read else {
-                self.said = None;
-                return;
-            };
-            said.extend(Digest::of(&bytes).as_str().as_bytes());
+    }
+
+    /// One plain file of the context; a folder or a pattern may hold anything.
+    fn file(&mut self, file: &str, context: &Path) {
+        let Some(said) = &mut self.said else { return };
+        let path = context.join(file.trim_start_matches('/'));
+        let inside = path.canonicalize().ok();
+        let inside = inside.filter(|path| path.starts_with(context) && path.is_file());
+        let small = |path: &Path| path.metadata().is_ok_and(|m| m.len() <= MAX_FILE);
+        match inside.filter(|path| small(path)).map(std::fs::read) {
+            Some(Ok(bytes)) => said.extend(Digest::of(&bytes).as_str().as_bytes()),
+            _ => self.said = None,
         }
     }
 
@@ -277,6 +288,22 @@ impl Inputs {
         let said = self.said.as_ref()?;
         Some(Digest::of(said).short().to_owned())
     }
+}
+
+/// What a mount of a `RUN` shows of the context: bind is what a mount is that does not say what it is, and all of the context
+/// what one shows that does not say of what.
+fn bound(flag: &str) -> Option<&str> {
+    let (mut kind, mut source) = ("bind", "");
+    for field in flag.split(',') {
+        let (key, value) = field.split_once('=').unwrap_or((field, ""));
+        match key.to_ascii_lowercase().as_str() {
+            "type" => kind = value,
+            "source" | "src" => source = value,
+            "from" => return None,
+            _ => {}
+        }
+    }
+    kind.eq_ignore_ascii_case("bind").then_some(source)
 }
 
 /// Largest file that is looked at, in bytes: lock files are smaller.
@@ -353,6 +380,14 @@ mod tests {
         write("lock", "2");
         let second = mounts();
         assert_ne!(first[0].inputs, second[0].inputs);
+        let bind = "FROM python:3.11\nRUN --mount=type=cache,target=/c --mount=source=lock,target=/l make\n";
+        write("Dockerfile", bind);
+        let bound = mounts();
+        assert!(bound[0].inputs.is_some());
+        write("lock", "3");
+        assert_ne!(mounts()[0].inputs, bound[0].inputs);
+        write("Dockerfile", &bind.replace("source=lock", "source=../lock"));
+        assert!(mounts()[0].inputs.is_none(), "it leads out of the context");
         let tag = |mount: &CacheMount| mount.tag(container, &container.platforms[0]);
         assert_eq!(tag(&first[0]), tag(&second[0]));
         assert_ne!(tag(&first[0]), tag(&first[1]));

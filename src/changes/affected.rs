@@ -187,6 +187,10 @@ impl<'a> Index<'a> {
             let dockerfile = container.dockerfile.as_path();
             index.file(container, dockerfile);
             index.file(container, &with_suffix(dockerfile, NAME));
+            if manifest.pin {
+                // Whose images it has new digests of, keys tell.
+                index.file(container, &manifest.lock_file());
+            }
             index.folder(container, &container.context, Some(dockerfile));
             for root in container.contexts.values() {
                 index.folder(container, root, None);

@@ -28,6 +28,9 @@ pub(crate) fn compare(old: Option<&str>, new: &str, present: &ProjectManifest) -
     if old.registry != new.registry {
         return all("changed its registry");
     }
+    if old.pin != new.pin {
+        return all("changed pin");
+    }
     let differences = new.containers.iter().filter_map(|(name, container)| {
         let what = differences(&old, container)?;
         Some((name.clone(), what))
@@ -80,6 +83,7 @@ fn comparable(container: &Container, new: &Container) -> Container {
         timeout: new.timeout,
         cache_repository: new.cache_repository.clone(),
         cache_tag: new.cache_tag.clone(),
+        shared: new.shared,
         ..container.clone()
     };
     let options = &mut container.options;

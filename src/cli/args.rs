@@ -88,9 +88,22 @@ pub(crate) enum Command {
     Promote(PromoteArgs),
     /// Move a channel back to the set before, and hold it there until the next promote
     Rollback(RollbackArgs),
+    /// Write the digests of base images to containers.lock; with `pin = true` builds use these
+    Lock(LockArgs),
     /// See what the caches in the registry hold, and take away what nobody needs
     #[command(subcommand)]
     Cache(CacheCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LockArgs {
+    /// Ask for the digests of images that are locked already, too
+    #[arg(long)]
+    pub(crate) update: bool,
+
+    /// Of these images only, by their names in Dockerfiles [default: all]
+    #[arg(value_name = "IMAGE", requires = "update")]
+    pub(crate) images: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -307,7 +320,7 @@ pub(crate) struct DeployArgs {
     #[arg(long)]
     pub(crate) no_cache: bool,
 
-    /// Builds at a time, at most 40 [default: the builder's CPUs, 2 to 8]
+    /// Builds at a time, at most 40 [default: twice the builder's CPUs, 2 to 8]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=40))]
     pub(crate) jobs: Option<u16>,
 

@@ -21,6 +21,11 @@ const BYTES: u64 = 20_000;
 pub(super) fn rank(plan: &mut Plan, graph: &Graph, released: Option<&Released>) {
     let mut costs: BTreeMap<String, u64> = BTreeMap::new();
     let builds = plan.containers.iter().filter(|(name, _)| plan.builds(name));
+    let builds: Vec<_> = builds.collect();
+    // One needs no order, and its context no walk.
+    if builds.len() < 2 {
+        return;
+    }
     for (name, planned) in builds {
         let known = released.and_then(|released| released.milliseconds(name));
         let cost = known.unwrap_or_else(|| START + size(&planned.container) / BYTES);

@@ -29,12 +29,12 @@ use crate::manifest::model::{CacheBackend, Container, ProjectManifest, Provider}
 use crate::plan::{self, Orders, Plan};
 use crate::profile;
 use crate::project::{self, Project};
-use crate::reference::Repository;
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
 use crate::release::channel::{self, ChannelRequest, Sources};
 use crate::release::lineage::History;
 use crate::release::publish::Circumstances;
+use crate::release::record::Home;
 use crate::release::store::{Store, StoreError};
 use crate::release::{ci, names};
 use crate::report::output::{self, Output};
@@ -69,7 +69,7 @@ pub(crate) async fn run(
     warn(&project.findings(plan.containers.keys())?, output);
     one_platform(&plan)?;
     let said = tokio::select! {
-        said = keys::settle(&mut plan, &project, &request, &client) => said?,
+        said = keys::settle(&mut plan, &project, &request, &client, environment) => said?,
         () = cancel.cancelled() => return Err(interrupted()),
     };
     warn(&said, output);
@@ -323,7 +323,8 @@ async fn execute(
         output.err(&base.sentence());
     }
     let tools = Tools {
-        jobs: request.jobs.unwrap_or_else(|| cpus.clamp(2, 8)),
+        // A build waits for disks and networks half of its time (bench/RESULTS.md).
+        jobs: request.jobs.unwrap_or_else(|| (2 * cpus).clamp(2, 8)),
         keep_going: request.keep_going,
         stall: request.stall,
         created,
@@ -426,11 +427,11 @@ pub(super) fn history(root: &Path) -> Result<History, Diagnostic> {
     Ok(History::new(checkout))
 }
 
-/// Every container with its repository.
-fn all(manifest: &ProjectManifest) -> Vec<(String, Repository)> {
+/// Every container with where its images are.
+fn all(manifest: &ProjectManifest) -> Vec<(String, Home)> {
     let containers = manifest.containers.iter();
     containers
-        .map(|(name, container)| (name.clone(), container.repository.clone()))
+        .map(|(name, container)| (name.clone(), container.into()))
         .collect()
 }
 

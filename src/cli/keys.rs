@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::lock;
 use super::request::{DeployRequest, PlanRequest};
 use crate::changes::git::Checkout;
 use crate::changes::index::Index;
@@ -10,6 +11,7 @@ use crate::changes::since::{self, Changed};
 use crate::clock;
 use crate::diagnostic::Diagnostic;
 use crate::engine;
+use crate::environment::Environment;
 use crate::key::BuildReason;
 use crate::key::reason::is_files;
 use crate::plan::{Plan, PlannedContainer, Work};
@@ -23,9 +25,11 @@ pub(super) async fn settle(
     project: &Project,
     request: &DeployRequest,
     registry: &Client,
-) -> Result<Vec<Diagnostic>, Diagnostic> {
+    environment: &Environment,
+) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+    let pinned = lock::honour(plan, project, request, registry, environment).await?;
     let checkout = Checkout::find(&project.manifest.root)
-        .map_err(|error| Diagnostic::error(error.to_string()).help(error.help()))?;
+        .map_err(|error| vec![Diagnostic::error(error.to_string()).help(error.help())])?;
     let read = tokio::task::spawn_blocking(move || {
         let index = checkout.as_ref().map(Index::read).unwrap_or_default();
         (checkout, index)
@@ -46,9 +50,12 @@ pub(super) async fn settle(
         compare_all: matches!(request.plan, Some(PlanRequest::Why { .. })),
         index,
         attributes: engine::attributes,
+        locked: pinned.digests,
         now: u64::try_from(now.as_second()).unwrap_or_default(),
     };
-    let said = resolve::settle(plan, project, registry, settings).await;
+    let mut said = pinned.said;
+    said.extend(resolve::settle(plan, project, registry, settings).await);
+    lock::still_there(plan, project, registry).await?;
     if let Some(checkout) = checkout {
         name_files(plan, &checkout);
     }

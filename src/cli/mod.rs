@@ -8,6 +8,7 @@ mod cost;
 mod deploy;
 mod inputs;
 mod keys;
+mod lock;
 mod moving;
 mod opened;
 mod registry;
@@ -74,6 +75,7 @@ async fn dispatch(cli: Cli, environment: &Environment, output: &Output) -> Resul
         Command::Cache(CacheCommand::Prune(args)) => {
             cache::prune(&args, &invocation, environment, output).await
         }
+        Command::Lock(args) => lock::run(&args, &invocation, environment, output).await,
         Command::Rollback(args) => moving::rollback(args, &invocation, environment, output).await,
     }
 }

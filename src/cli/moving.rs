@@ -149,6 +149,7 @@ impl<'a> Moving<'a> {
     async fn finish(mut self, channel: &Tag, why: String) -> Result<ExitCode, Error> {
         let nothing = Own {
             tag: channel.clone(),
+            release: channel.clone(),
             containers: IndexMap::new(),
             before: IndexMap::new(),
         };
@@ -175,7 +176,7 @@ impl<'a> Moving<'a> {
         let holds = matches!(deed, Deed::Rollback { .. });
         let record: Record = circumstances(args, self.environment).record(release.clone(), deed);
         let mover = &mut self.opened.mover;
-        let tag = mover.store.write(&record).await;
+        let tag = mover.write(&record).await;
         let tag = tag.map_err(|error| {
             let diagnostic = Diagnostic::error(format!("nothing was moved: {error}"));
             missed(diagnostic.help(error.help(&self.opened.mover.store.repository)))
@@ -310,7 +311,7 @@ async fn plan_promotion(opened: &mut Opened, args: &PromoteArgs) -> Result<Plan,
         let why = format!("{channel} stands on release {release} already");
         return Ok(Err((channel, why)));
     }
-    let images = to.iter().map(|(name, placed)| (name, &placed.repository));
+    let images = to.iter().map(|(name, placed)| (name, placed.home()));
     let before = publish::before(&opened.mover, &channel, &standing, images).await;
     let before = before.map_err(|error| opened.stopped(error))?;
     let begins = standing.hold.is_some() || args.force_promote;

@@ -131,8 +131,8 @@ async fn of_channel(
     warn(&unreadable.collect::<Vec<_>>(), output);
     let standing = view.standing;
     let images = standing.containers.iter();
-    let images = images.map(|(name, placed)| (name, placed.repository.tag(channel)));
-    let found = mover.found(images).await?;
+    let images = images.map(|(name, placed)| (name, placed.home()));
+    let found = mover.found(channel, images).await?;
     let mut drift = IndexMap::new();
     for (name, placed) in &standing.containers {
         let stands = found.get(name).cloned().flatten();

@@ -162,6 +162,9 @@ impl Survey {
         };
         let manifest = &project.manifest;
         let mut paths: Vec<PathBuf> = vec![manifest.path.clone()];
+        if manifest.pin {
+            paths.push(manifest.lock_file());
+        }
         for name in project.graph.closure(selected.keys().map(String::as_str)) {
             if let Some(container) = manifest.containers.get(name) {
                 paths.extend([container.context.clone(), container.dockerfile.clone()]);

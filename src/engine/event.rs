@@ -34,6 +34,24 @@ pub enum LogStream {
     Stderr,
 }
 
+/// What became of a channel, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelWord {
+    /// It stands on the release.
+    Moved,
+    /// It stood on this commit already.
+    Unchanged,
+    /// It stands on a newer commit, and stays there.
+    Superseded,
+    /// A rollback holds it.
+    Held,
+    /// It stands on another line of history, or on one that is not known, and stays there.
+    Stayed,
+    /// It did not move though it should have.
+    Failed,
+}
+
 /// A container of the run, as planned.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlannedContainer {
@@ -191,6 +209,18 @@ pub enum EventKind {
         tag: String,
         digest: String,
         channel: bool,
+    },
+    /// What is to move was written down; it happens from here on, if need be by the next run.
+    ReleaseRecorded {
+        release: String,
+        /// Where: `host/path:tag`.
+        record: String,
+    },
+    /// What became of a channel that was to move.
+    ChannelEnded {
+        channel: String,
+        release: String,
+        outcome: ChannelWord,
     },
     /// The release is over; what follows is for the next run.
     CachesExporting {

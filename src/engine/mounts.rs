@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::EventKind;
 use super::job::Shared;
-use super::solve_request::credentials;
+use super::solve_request::{credentials, pins};
 use super::steps::Steps;
 use crate::buildkit::new_id;
 use crate::buildkit::solve::{Attributes, Solve, SolveError, solve};
@@ -328,6 +328,7 @@ async fn run(
         session: session.id.clone(),
         frontend,
         mirrors: planned.mirrors.clone(),
+        pins: pins(planned),
         image,
         ..Solve::default()
     };

@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 use super::job::{Built, Image, Shared};
 use super::outcome::{ChannelOutcome, ContainerOutcome, Promotion};
 use crate::plan::{Plan, PlannedContainer, Work};
-use crate::reference::{Repository, Tag};
+use crate::reference::Tag;
 use crate::release::converge::{Mover, Stopped, Verdict};
 use crate::release::lineage::History;
 use crate::release::promote::{Move, Unset, set_tags};
 use crate::release::publish::{ChannelEnd, Circumstances, Release, publish};
-use crate::release::record::{Published, PublishedStatus};
+use crate::release::record::{Home, Published, PublishedStatus};
 use crate::release::store::Store;
 
 /// What it takes to release, beside the images.
@@ -24,7 +24,7 @@ pub(crate) struct Releasing {
     /// `--force-promote`.
     pub(crate) force: bool,
     /// Every container of the manifest.
-    pub(crate) all: Vec<(String, Repository)>,
+    pub(crate) all: Vec<(String, Home)>,
 }
 
 /// Immutable tags first, then the channels, each for the whole set; nothing unless all of it is good.
@@ -177,6 +177,7 @@ fn published(
         let digest = built.get(name)?.digest()?.clone();
         let published = Published {
             repository: planned.container.repository.clone(),
+            shared: planned.container.shared,
             digest,
             previous: None,
             key: planned.keyed.key.as_ref().map(ToString::to_string),

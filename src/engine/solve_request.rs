@@ -151,14 +151,16 @@ pub(super) fn solve_request(
         frontend,
         entitlements: entitlements(&planned.container),
         mirrors: planned.mirrors.clone(),
-        pins: planned
-            .keyed
-            .pins
-            .iter()
-            .map(|(image, digest)| (image.to_string(), format!("{image}@{digest}")))
-            .collect(),
+        pins: pins(planned),
         ..Solve::default()
     }
+}
+
+/// The images that a container is built from, by tag, and what is taken instead: the digests that its key is made from.
+pub(super) fn pins(planned: &PlannedContainer) -> BTreeMap<String, String> {
+    let pins = planned.keyed.pins.iter();
+    pins.map(|(image, digest)| (image.to_string(), format!("{image}@{digest}")))
+        .collect()
 }
 
 /// The attributes of the image exporter; `None`: the result stays in the builder's cache. `wanted`: a container of the run

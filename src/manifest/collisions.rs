@@ -6,7 +6,6 @@ use indexmap::IndexMap;
 
 use super::document::Said;
 use super::model::Container;
-use super::not_built;
 use super::{grammar, pattern};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::reference::{Repository, Tag};
@@ -14,8 +13,6 @@ use crate::reference::{Repository, Tag};
 /// What the checks look at beside the containers.
 pub(super) struct Names<'a> {
     pub containers: &'a IndexMap<String, Container>,
-    /// The `repository` pattern with its place, when it is written.
-    pub repository: Option<Span>,
     pub cache: Option<Span>,
     pub state: &'a Repository,
     /// Each channel, with its place when it is written.
@@ -27,31 +24,60 @@ pub(super) struct Names<'a> {
 
 impl Names<'_> {
     pub(super) fn check(&self) -> Vec<Diagnostic> {
-        let mut found: Vec<Diagnostic> = self.shared_repositories().into_iter().collect();
+        let mut found = self.shared_repositories();
         found.extend(self.records());
         found.extend(self.containers.values().flat_map(|c| self.tags_of(c)));
         found.extend(self.caches());
         found
     }
 
-    /// The release's tag is the same for every container, so two in one repository would overwrite each other.
-    fn shared_repositories(&self) -> Option<Diagnostic> {
-        let mut users: HashMap<&Repository, &str> = HashMap::new();
-        let (first, second) = self.containers.values().find_map(|c| {
-            users
-                .insert(&c.repository, &c.name)
-                .map(|first| (first, c.name.as_str()))
-        })?;
-        let title = format!(
-            "containers `{first}` and `{second}` would share a repository: {}",
-            not_built::SHARED_REPOSITORY
-        );
-        let diagnostic = Diagnostic::error(title);
-        let diagnostic = match &self.repository {
-            Some(place) => diagnostic.at(place.clone(), "the same for every container"),
-            None => diagnostic,
-        };
-        Some(diagnostic.help("put `{name}` in it, such as \"team/{name}\""))
+    /// Tags in a shared repository begin with the container's name, which must not read as something else's.
+    fn shared_repositories(&self) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        for container in self.containers.values().filter(|c| c.shared) {
+            let (name, path) = (&container.name, container.repository.path());
+            let help = "give the container another name, or put `{name}` in `repository`, such as \"team/{name}\"";
+            let start = format!("{name}-");
+            if let Some(own) = OWN_TAGS.iter().find(|own| start.starts_with(**own)) {
+                let title = format!(
+                    "tags of container `{name}` in the shared repository `{path}` would begin with `{own}`, as skiff's own do"
+                );
+                found.push(
+                    Diagnostic::error(title)
+                        .at(container.span.clone(), "")
+                        .help(help),
+                );
+                continue;
+            }
+            for (channel, _) in self.channels {
+                let why = match container.tag(channel) {
+                    Err(why) => why.to_string(),
+                    Ok(tag) => {
+                        let reads_as = |other: &&Container| {
+                            other.shared
+                                && other.repository == container.repository
+                                && other.name.len() > name.len()
+                                && tag.as_str().starts_with(&format!("{}-", other.name))
+                        };
+                        match self.containers.values().find(reads_as) {
+                            Some(other) => {
+                                format!("`{tag}` reads as a tag of container `{}`", other.name)
+                            }
+                            None => continue,
+                        }
+                    }
+                };
+                let title = format!(
+                    "channel `{channel}` of container `{name}` has no tag in the shared repository `{path}`"
+                );
+                found.push(
+                    Diagnostic::error(title)
+                        .at(container.span.clone(), why)
+                        .help(help),
+                );
+            }
+        }
+        found
     }
 
     fn records(&self) -> Option<Diagnostic> {
@@ -79,9 +105,12 @@ impl Names<'_> {
             .map_or(&[][..], Vec::as_slice);
         for (index, said) in tags.iter().enumerate() {
             let at = (self.span)(said);
-            let Ok(sample) = grammar::sample_tag(said.get_ref(), &container.name) else {
+            let Ok(mut sample) = grammar::sample_tag(said.get_ref(), &container.name) else {
                 continue;
             };
+            if container.shared && !said.get_ref().contains("{name}") {
+                sample = format!("{}-{sample}", container.name);
+            }
             if let Err(why) = Tag::new(&sample) {
                 let title = format!("wrong tag for container `{}`", container.name);
                 found.push(Diagnostic::error(title).at(at, why.to_string()));
@@ -94,7 +123,7 @@ impl Names<'_> {
                         .see((self.span)(first), "first here")
                         .help("leave one out"),
                 );
-            } else if let Some((channel, place)) = self.channel(&sample) {
+            } else if let Some((channel, place)) = self.channel_of(container, &sample) {
                 let title =
                     format!("`{channel}` is a channel, which moves, and a tag, which must not");
                 let diagnostic = Diagnostic::error(title).at(at, "an immutable tag");
@@ -117,10 +146,10 @@ impl Names<'_> {
         found
     }
 
-    fn channel(&self, tag: &str) -> Option<&(Tag, Option<Span>)> {
-        self.channels
-            .iter()
-            .find(|(channel, _)| channel.as_str() == tag)
+    /// The channel that has this tag for the container.
+    fn channel_of(&self, container: &Container, tag: &str) -> Option<&(Tag, Option<Span>)> {
+        let is = |channel: &Tag| container.tag(channel).is_ok_and(|own| own.as_str() == tag);
+        self.channels.iter().find(|(channel, _)| is(channel))
     }
 
     /// Two containers with one cache would overwrite each other's; a cache on a channel would replace the image.
@@ -145,7 +174,9 @@ impl Names<'_> {
                 ));
                 break;
             }
-            let is_channel = self.channel(tag.as_str()).is_some();
+            let in_it = |c: &&Container| c.repository == *repository;
+            let mut in_it = self.containers.values().filter(in_it);
+            let is_channel = in_it.any(|c| self.channel_of(c, tag.as_str()).is_some());
             let is_key = tag.as_str().starts_with(grammar::KEY_TAGS);
             if let Some(image) = images.get(repository).filter(|_| is_channel || is_key) {
                 let title = format!(
@@ -169,6 +200,20 @@ impl Names<'_> {
         found
     }
 }
+
+/// Notes which containers are not alone in their repository.
+pub(super) fn mark_shared(containers: &mut IndexMap<String, Container>) {
+    let mut users: HashMap<Repository, usize> = HashMap::new();
+    for container in containers.values() {
+        *users.entry(container.repository.clone()).or_default() += 1;
+    }
+    for container in containers.values_mut() {
+        container.shared = users.get(&container.repository).is_some_and(|n| *n > 1);
+    }
+}
+
+/// Beginnings of tags that skiff makes beside releases and channels: keys, caches, cache mounts, parents.
+const OWN_TAGS: [&str; 4] = [grammar::KEY_TAGS, "buildcache-", "mount-", "unreleased-"];
 
 /// The cache's repository and tag for one container.
 pub(super) fn cache_of(

@@ -75,6 +75,8 @@ impl Maker<'_> {
             tags: texts(&layer.tags),
             needs,
             repository,
+            // Settled when all are known.
+            shared: false,
             cache_repository,
             cache_tag,
             tag_unchanged: layer.tag_unchanged,

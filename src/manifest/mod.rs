@@ -76,6 +76,7 @@ pub(crate) fn load(path: &Path, shown_as: &str) -> Loaded {
 /// What a manifest says of images: what a comparison of two of its versions goes by.
 #[derive(Debug)]
 pub(crate) struct Settings {
+    pub pin: bool,
     pub registry: model::Registry,
     pub containers: IndexMap<model::ContainerName, model::Container>,
 }
@@ -101,6 +102,7 @@ pub(crate) fn settings(text: &str, in_place_of: &ProjectManifest) -> Option<Sett
     };
     let (manifest, _) = project::assemble(&location, view);
     manifest.map(|manifest| Settings {
+        pin: manifest.pin,
         registry: manifest.registry,
         containers: manifest.containers,
     })

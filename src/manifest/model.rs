@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::diagnostic::Span;
-use crate::reference::{ImageRef, RegistryHost, Repository, Tag};
+use crate::reference::{ImageRef, InvalidReference, RegistryHost, Repository, Tag};
 
 /// A container's name: its folder's, or the one the manifest gives. `[a-z0-9]` with `.`, `_`, `-` between.
 pub(crate) type ContainerName = String;
@@ -21,6 +21,8 @@ pub(crate) struct ProjectManifest {
     pub root: PathBuf,
     /// The manifest file, absolute.
     pub path: PathBuf,
+    /// Images from outside the project are those of the lock file.
+    pub pin: bool,
     pub registry: Registry,
     /// Moving tags, each with the branches whose commits may move it. A manifest that names none has `latest`, which
     /// follows the default branch.
@@ -44,6 +46,12 @@ pub(crate) enum Branches {
 }
 
 impl ProjectManifest {
+    /// The lock file: `containers.lock` beside `containers.toml`, whether it is there or not.
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        let name = self.path.file_name().unwrap_or_default();
+        self.root.join(name).with_extension("lock")
+    }
+
     /// Puts the host that ECR names in the place of the one that stood in for it.
     pub(crate) fn locate(&mut self, host: &RegistryHost, plain_http: bool) {
         let stand_in = std::mem::replace(&mut self.registry.host, host.clone());
@@ -58,6 +66,32 @@ impl ProjectManifest {
                 }
             }
         }
+    }
+}
+
+impl Container {
+    /// What `tag` is for this container: the same, or `NAME-TAG` where it is not alone in its repository.
+    pub(crate) fn tag(&self, tag: &Tag) -> Result<Tag, InvalidReference> {
+        if self.shared {
+            tag.of(&self.name)
+        } else {
+            Ok(tag.clone())
+        }
+    }
+}
+
+impl ProjectManifest {
+    /// The container of the same repository whose tag this would be taken for, when `container` sets it: of `etl` and
+    /// `etl-gpu`, `etl-gpu-1` is the second one's.
+    pub(crate) fn mistaken_for(&self, container: &Container, tag: &Tag) -> Option<&Container> {
+        let longer = |other: &&Container| {
+            other.shared
+                && other.repository == container.repository
+                && other.name.len() > container.name.len()
+                && tag.as_str().starts_with(&format!("{}-", other.name))
+        };
+        let mut others = self.containers.values().filter(longer);
+        others.find(|_| container.shared)
     }
 }
 
@@ -201,6 +235,8 @@ pub(crate) struct Container {
     pub needs: Vec<ContainerName>,
     /// The image's repository.
     pub repository: Repository,
+    /// Other containers have the same repository: its tags begin with its name.
+    pub shared: bool,
     /// The tag of the registry cache, in the repository of `cache_repository`.
     pub cache_repository: Repository,
     pub cache_tag: Tag,

@@ -43,6 +43,3 @@ pub(super) const TABLE: &[NotBuilt] = &[
         "use {timestamp}, {sha}, {short_sha}, {branch} or {name}",
     ),
 ];
-
-/// Several containers in one repository: their releases' tags would be the same.
-pub(super) const SHARED_REPOSITORY: &str = "several containers in one repository are not built yet";

@@ -14,7 +14,7 @@ use super::discover::{Discovery, Folder};
 use super::document::{Said, View};
 use super::layer::Layer;
 use super::model::{Branches, ProjectManifest};
-use super::{builder, cache, locate, mirrors, needs, options, registry};
+use super::{builder, cache, collisions, locate, mirrors, needs, options, registry};
 use crate::diagnostic::{Diagnostic, Severity, SourceText, Span};
 use crate::reference::Tag;
 
@@ -86,6 +86,7 @@ impl Project<'_> {
         };
         let made = drafts.iter().filter_map(|draft| maker.container(draft));
         let mut containers: IndexMap<_, _> = made.map(|c| (c.name.clone(), c)).collect();
+        collisions::mark_shared(&mut containers);
         let found = cache::inside(&cache, containers.values(), view, source);
         self.diagnostics.extend(found);
         options::set_apart(&mut containers, self.location.root);
@@ -98,7 +99,6 @@ impl Project<'_> {
         self.diagnostics.extend(needs::check(&needs, &known, &span));
         let names = Names {
             containers: &containers,
-            repository: naming.repository_span.clone(),
             cache: naming.cache_ref.as_ref().map(span),
             state: &state,
             channels: &with_default(channels.as_deref()),
@@ -109,6 +109,7 @@ impl Project<'_> {
         Some(ProjectManifest {
             root: self.location.root.to_owned(),
             path: self.location.path.to_owned(),
+            pin: view.flag("pin").unwrap_or(false),
             registry: naming.registry,
             channels: branches(view),
             builder,

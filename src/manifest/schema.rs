@@ -46,6 +46,7 @@ pub(super) const MANIFEST: Kind = Kind::Table(
     &[
         key("version", Kind::Integer),
         key("required_version", Kind::Text(grammar::requirement)),
+        key("pin", Kind::Bool),
         key("registry", Kind::Table("registry", REGISTRY)),
         key("release", Kind::Table("release", RELEASE)),
         key(

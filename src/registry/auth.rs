@@ -5,6 +5,7 @@
 //! and credentials whose grant was refused are asked for anew: a login may have been renewed meanwhile.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -96,6 +97,8 @@ pub(super) struct HostAuth {
     credentials: tokio::sync::Mutex<Option<Known>>,
     /// By scope; [`BASIC`] for the whole host. One lock each, so that many requests ask for a token once.
     slots: Mutex<HashMap<String, Slot>>,
+    /// ECR's token was renewed after a refusal.
+    renewed: AtomicBool,
 }
 
 struct Known {
@@ -118,6 +121,7 @@ impl HostAuth {
             plain_http,
             credentials: tokio::sync::Mutex::default(),
             slots: Mutex::default(),
+            renewed: AtomicBool::new(false),
         }
     }
 
@@ -177,6 +181,28 @@ impl HostAuth {
         slot.clone_from(&grant);
         // The same credentials that were just refused would be refused again.
         Ok(grant.filter(|grant| !is_refused(grant)))
+    }
+
+    /// Another grant in the place of one that was forbidden something, where it is ECR's token: it may have ended. Asked for
+    /// once a run: from then on what is forbidden is forbidden.
+    pub(super) async fn renewed(&self, refused: &Grant) -> Option<Grant> {
+        let ecr = self.sources.ecr_of(&self.host)?;
+        let slot = self.slot(BASIC);
+        let mut slot = slot.lock().await;
+        let is_new = |grant: &&Grant| grant.header != refused.header;
+        if let Some(grant) = slot.as_ref().filter(is_new) {
+            // Another request was faster.
+            return Some(grant.clone());
+        }
+        if self.renewed.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        ecr.forget_token().await;
+        // What is wrong with it is said of the refusal.
+        let credentials = self.credentials(true).await.ok()?;
+        let grant = self.basic(credentials).ok()??;
+        *slot = Some(grant.clone());
+        Some(grant).filter(|grant| is_new(&grant))
     }
 
     fn basic(&self, credentials: Option<Credentials>) -> Result<Option<Grant>, RegistryError> {

@@ -190,6 +190,18 @@ impl Transport {
                     continue;
                 }
             }
+            // ECR answers so to a token that has ended (or was taken back) before its time.
+            if status == StatusCode::FORBIDDEN
+                && own
+                && !asked
+                && let Some(refused) = &grant
+            {
+                asked = true;
+                if let Some(new) = host.auth.renewed(refused).await {
+                    grant = Some(new);
+                    continue;
+                }
+            }
             let refusal = Refusal::new(status, &body.unwrap_or_default());
             let tried = grant.and_then(|grant| grant.source);
             let problem = match status {

@@ -19,6 +19,17 @@ use crate::environment::Environment;
 /// The largest event file that is read, in bytes: GitHub cuts payloads at 25 MB.
 const MAX_EVENT: u64 = 32 << 20;
 
+/// Whether this is a run of a CI: nobody is there to commit what it writes into the checkout.
+pub(crate) fn is_ci(environment: &Environment) -> bool {
+    let said = |name: &str| {
+        let value = environment.get(name).unwrap_or_default();
+        !matches!(value, "" | "0" | "false")
+    };
+    ["CI", "GITHUB_ACTIONS", "CODEBUILD_BUILD_ID"]
+        .into_iter()
+        .any(said)
+}
+
 /// Fills in branch, pull request and default branch; returns what is said of the state before.
 pub(crate) fn complete(sources: &mut Sources, environment: &Environment) -> Told {
     let set = |names: &[&str]| names.iter().any(|name| environment.get(name).is_some());

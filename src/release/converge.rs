@@ -13,12 +13,12 @@ use indexmap::IndexMap;
 
 use super::lineage::History;
 use super::promote::{Move, Unset, set_tags};
-use super::record::{Placed, Unreadable};
+use super::record::{Home, Placed, Record, Unreadable};
 use super::standing::{Lineage as _, Relation, Standing};
 use super::store::{Store, StoreError, View};
 use crate::cancel::CancellationToken;
-use crate::engine::event::Events;
-use crate::reference::{Digest, ImageRef, Tag};
+use crate::engine::event::{ChannelWord, EventKind, Events};
+use crate::reference::{Digest, ImageRef, InvalidReference, Tag};
 use crate::registry::image::RawManifest;
 use crate::registry::{Client, RegistryError};
 
@@ -42,6 +42,7 @@ pub(crate) struct Mover {
 /// The record that a run has written.
 pub(crate) struct Own {
     pub tag: Tag,
+    pub release: Tag,
     pub containers: IndexMap<String, Placed>,
     /// What the channel stood on before.
     pub before: IndexMap<String, Placed>,
@@ -66,6 +67,8 @@ pub(crate) enum Stopped {
     Restless,
     #[error("{0}")]
     Unnamed(String),
+    #[error(transparent)]
+    Name(#[from] InvalidReference),
 }
 
 impl Stopped {
@@ -91,6 +94,17 @@ impl Stopped {
 }
 
 impl Mover {
+    /// Writes a record, and says so; returns its tag.
+    pub(crate) async fn write(&mut self, record: &Record) -> Result<Tag, StoreError> {
+        let tag = self.store.write(record).await?;
+        let recorded = EventKind::ReleaseRecorded {
+            release: record.release.to_string(),
+            record: self.store.repository.tag(&tag).to_string(),
+        };
+        self.events.send(recorded).await;
+        Ok(tag)
+    }
+
     /// Moves the channel until nothing is left to move. Only tags that the records speak of are touched: what somebody else
     /// put under a channel's tag stays, unless a record that is new moves that container.
     pub(crate) async fn converge(&mut self, channel: &Tag, own: &Own) -> Result<Standing, Stopped> {
@@ -133,16 +147,20 @@ impl Mover {
         Ok(view)
     }
 
-    /// What stands under these names, one of each container.
+    /// What stands under the channel's tags, one of each container.
     pub(crate) async fn found<'a>(
         &self,
-        containers: impl Iterator<Item = (&'a String, ImageRef)>,
-    ) -> Result<IndexMap<String, Option<Digest>>, RegistryError> {
-        let heads = containers.map(|(name, image)| async move {
-            let found = self.registry.head_manifest(&image).await?;
+        channel: &Tag,
+        containers: impl Iterator<Item = (&'a String, Home)>,
+    ) -> Result<IndexMap<String, Option<Digest>>, Stopped> {
+        let heads = containers.map(|(name, home)| async move {
+            let found = self
+                .registry
+                .head_manifest(&home.on(channel, name)?)
+                .await?;
             Ok((name.clone(), found.map(|found| found.digest)))
         });
-        let answers: Vec<Result<_, RegistryError>> =
+        let answers: Vec<Result<_, Stopped>> =
             stream::iter(heads).buffered(AT_ONCE).collect().await;
         answers.into_iter().collect()
     }
@@ -155,8 +173,8 @@ impl Mover {
         own: &Own,
     ) -> Result<Vec<(String, Placed)>, Stopped> {
         let images = view.standing.containers.iter();
-        let images = images.map(|(name, placed)| (name, placed.repository.tag(channel)));
-        let found = self.found(images).await?;
+        let images = images.map(|(name, placed)| (name, placed.home()));
+        let found = self.found(channel, images).await?;
         let mut touched: BTreeSet<String> = own.containers.keys().cloned().collect();
         for (tag, record) in &view.fresh {
             touched.extend(record.placed(tag).into_keys());
@@ -211,10 +229,11 @@ impl Mover {
         let mut moves = Vec::new();
         for (container, placed) in wrong {
             let manifest = self.manifest(&placed).await?;
+            let tag = placed.home().on(channel, &container)?.tag;
             moves.push(Move {
                 container,
                 repository: placed.repository,
-                tag: channel.clone(),
+                tag: tag.unwrap_or_else(|| channel.clone()),
                 manifest,
                 channel: true,
             });
@@ -253,7 +272,7 @@ impl Mover {
                 let back = set_tags(moves, &self.registry, &self.events, &cancel).await;
                 left.extend(
                     back.iter()
-                        .map(|(asked, _)| asked.repository.tag(channel).to_string()),
+                        .map(|(asked, _)| asked.repository.tag(&asked.tag).to_string()),
                 );
             }
             Err(error) => {
@@ -267,8 +286,8 @@ impl Mover {
     async fn backwards(&mut self, channel: &Tag, own: &Own) -> Result<Vec<Move>, Stopped> {
         let view = self.view(channel, Some(&own.tag)).await?;
         let images = own.containers.iter();
-        let images = images.map(|(name, placed)| (name, placed.repository.tag(channel)));
-        let found = self.found(images).await?;
+        let images = images.map(|(name, placed)| (name, placed.home()));
+        let found = self.found(channel, images).await?;
         let mut wrong = Vec::new();
         for (name, placed) in &own.containers {
             let before = view.standing.containers.get(name);
@@ -340,6 +359,17 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
+    /// For events.
+    pub(crate) fn word(&self) -> ChannelWord {
+        match self {
+            Self::Unchanged => ChannelWord::Unchanged,
+            Self::Superseded { .. } => ChannelWord::Superseded,
+            Self::Moved => ChannelWord::Moved,
+            Self::Held { .. } => ChannelWord::Held,
+            Self::Stayed { .. } => ChannelWord::Stayed,
+        }
+    }
+
     fn worse(self, other: Self) -> Self {
         let rank = |verdict: &Self| match verdict {
             Self::Unchanged => 0,

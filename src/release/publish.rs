@@ -3,11 +3,14 @@
 use indexmap::IndexMap;
 
 use super::converge::{Mover, Own, Stopped, Verdict};
-use super::record::{BEFORE_SKIFF, Deed, Due, FORMAT, Placed, Published, PublishedStatus, Record};
+use super::record::{
+    BEFORE_SKIFF, Deed, Due, FORMAT, Home, Placed, Published, PublishedStatus, Record,
+};
 use super::standing::Standing;
 use super::store::View;
 use crate::clock;
-use crate::reference::{Repository, Tag};
+use crate::engine::event::{ChannelWord, EventKind};
+use crate::reference::Tag;
 
 /// Who does it, from what, and why: the part of a record that does not depend on the images.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,7 +50,7 @@ pub(crate) struct Release<'a> {
     /// `--force-promote`.
     pub force: bool,
     /// Every container of the manifest: what their channels stand on when skiff comes is kept as release 0.
-    pub all: &'a [(String, Repository)],
+    pub all: &'a [(String, Home)],
     pub circumstances: &'a Circumstances,
 }
 
@@ -77,7 +80,7 @@ pub(crate) async fn publish(
         channels,
     };
     let record = release.circumstances.record(release.name.clone(), deed);
-    let tag = mover.store.write(&record).await?;
+    let tag = mover.write(&record).await?;
     let mut ends = Vec::new();
     for channel in release.channels {
         let own = Own::of(&tag, &record, channel);
@@ -90,6 +93,7 @@ impl Own {
     pub(crate) fn of(tag: &Tag, record: &Record, channel: &Tag) -> Self {
         Self {
             tag: tag.clone(),
+            release: record.release.clone(),
             containers: record.placed(tag),
             before: record
                 .due(channel)
@@ -102,9 +106,21 @@ impl Own {
 /// Moves a channel to where a record that is written wants it.
 pub(crate) async fn move_to(mover: &mut Mover, channel: &Tag, own: &Own) -> ChannelEnd {
     let ended = mover.converge(channel, own).await;
+    let ended = ended.map(|standing| (mover.verdict(&standing, own), standing));
+    let outcome = match &ended {
+        Ok((_, standing)) if standing.record.as_ref() == Some(&own.tag) => ChannelWord::Moved,
+        Ok((verdict, _)) => verdict.word(),
+        Err(_) => ChannelWord::Failed,
+    };
+    let event = EventKind::ChannelEnded {
+        channel: channel.to_string(),
+        release: own.release.to_string(),
+        outcome,
+    };
+    mover.events.send(event).await;
     ChannelEnd {
         channel: channel.clone(),
-        ended: ended.map(|standing| (mover.verdict(&standing, own), standing)),
+        ended,
     }
 }
 
@@ -117,7 +133,7 @@ async fn due(mover: &mut Mover, channel: &Tag, release: &Release<'_>) -> Result<
     let standing = view.standing;
     let force = release.force && standing.hold.is_none();
     let images = release.containers.iter();
-    let images = images.map(|(name, image)| (name, &image.repository));
+    let images = images.map(|(name, image)| (name, image.home()));
     Ok(Due {
         epoch: standing.epoch + u64::from(force),
         force,
@@ -132,20 +148,19 @@ pub(crate) async fn before<'a>(
     mover: &Mover,
     channel: &Tag,
     standing: &Standing,
-    images: impl Iterator<Item = (&'a String, &'a Repository)>,
+    images: impl Iterator<Item = (&'a String, Home)>,
 ) -> Result<IndexMap<String, Placed>, Stopped> {
     let mut before = standing.containers.clone();
     let new = images.filter(|(name, _)| !standing.containers.contains_key(*name));
-    let new: Vec<(&String, &Repository)> = new.collect();
-    let tags = new
-        .iter()
-        .map(|(name, repository)| (*name, repository.tag(channel)));
-    let found = mover.found(tags).await?;
+    let new: Vec<(&String, Home)> = new.collect();
+    let homes = new.iter().map(|(name, home)| (*name, home.clone()));
+    let found = mover.found(channel, homes).await?;
     let release = found_release()?;
-    for (name, repository) in new {
+    for (name, home) in new {
         if let Some(Some(digest)) = found.get(name) {
             let placed = Placed {
-                repository: repository.clone(),
+                repository: home.repository,
+                shared: home.shared,
                 digest: digest.clone(),
                 key: None,
                 release: release.clone(),
@@ -171,19 +186,14 @@ fn is_untouched(view: &View) -> bool {
 }
 
 /// Keeps what the channel stands on as release 0; `false`: on nothing.
-async fn adopt(
-    mover: &mut Mover,
-    channel: &Tag,
-    all: &[(String, Repository)],
-) -> Result<bool, Stopped> {
-    let images = all
-        .iter()
-        .map(|(name, repository)| (name, repository.tag(channel)));
-    let found = mover.found(images).await?;
-    let published = all.iter().filter_map(|(name, repository)| {
+async fn adopt(mover: &mut Mover, channel: &Tag, all: &[(String, Home)]) -> Result<bool, Stopped> {
+    let homes = all.iter().map(|(name, home)| (name, home.clone()));
+    let found = mover.found(channel, homes).await?;
+    let published = all.iter().filter_map(|(name, home)| {
         let digest = found.get(name)?.clone()?;
         let published = Published {
-            repository: repository.clone(),
+            repository: home.repository.clone(),
+            shared: home.shared,
             digest,
             previous: None,
             key: None,

@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::reference::{Digest, RegistryHost, Repository, Tag};
+use crate::manifest::model::Container;
+use crate::reference::{Digest, ImageRef, InvalidReference, RegistryHost, Repository, Tag};
 use crate::registry::image::RawManifest;
 use crate::registry::media_type;
 
@@ -90,6 +91,9 @@ pub(crate) enum Deed {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Published {
     pub repository: Repository,
+    /// Other containers are in the repository: tags begin with the container's name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     pub digest: Digest,
     /// What the first of the channels stood on before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,7 +117,42 @@ pub(crate) enum PublishedStatus {
     Found,
 }
 
+/// Where a container's images are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Home {
+    pub repository: Repository,
+    /// Other containers' are there too.
+    pub shared: bool,
+}
+
+impl Home {
+    /// The container's image under a channel's tag.
+    pub(crate) fn on(&self, channel: &Tag, container: &str) -> Result<ImageRef, InvalidReference> {
+        if self.shared {
+            Ok(self.repository.tag(&channel.of(container)?))
+        } else {
+            Ok(self.repository.tag(channel))
+        }
+    }
+}
+
+impl From<&Container> for Home {
+    fn from(container: &Container) -> Self {
+        Self {
+            repository: container.repository.clone(),
+            shared: container.shared,
+        }
+    }
+}
+
 impl Published {
+    pub(crate) fn home(&self) -> Home {
+        Home {
+            repository: self.repository.clone(),
+            shared: self.shared,
+        }
+    }
+
     fn took(&self) -> Option<f64> {
         (self.status == PublishedStatus::Built).then_some(self.seconds)
     }
@@ -141,6 +180,9 @@ pub(crate) struct Due {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Placed {
     pub repository: Repository,
+    /// Other containers are in the repository: tags begin with the container's name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     pub digest: Digest,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -161,6 +203,13 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
+    pub(crate) fn home(&self) -> Home {
+        Home {
+            repository: self.repository.clone(),
+            shared: self.shared,
+        }
+    }
+
     /// It was there before skiff, and nothing is known of its commit.
     pub(crate) fn was_found(&self) -> bool {
         self.release.as_str() == BEFORE_SKIFF
@@ -185,6 +234,7 @@ impl Record {
                 .map(|(name, image)| {
                     let placed = Placed {
                         repository: image.repository.clone(),
+                        shared: image.shared,
                         digest: image.digest.clone(),
                         key: image.key.clone(),
                         release: self.release.clone(),
@@ -366,6 +416,7 @@ mod tests {
         let repository: Repository = "localhost:5000/team/train".parse().unwrap();
         let published = Published {
             repository,
+            shared: false,
             digest: Digest::of(b"2"),
             previous: Some(Digest::of(b"1")),
             key: None,

@@ -90,6 +90,12 @@ impl Standing {
         placed.find_map(|placed| placed.commit.as_deref())
     }
 
+    /// The release that moved it last was made from sources that differ from its commit.
+    pub(crate) fn is_dirty(&self) -> bool {
+        let mut placed = self.containers.values();
+        placed.any(|placed| placed.dirty && Some(&placed.release) == self.release.as_ref())
+    }
+
     /// Takes these records into account.
     pub(crate) fn fold<'a>(
         &mut self,

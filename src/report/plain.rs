@@ -5,7 +5,9 @@ use jiff::Timestamp;
 
 use super::output::seconds;
 use crate::changes::base;
-use crate::engine::event::{ComparedWith, Event, EventKind, LogStream, PlannedContainer};
+use crate::engine::event::{
+    ChannelWord, ComparedWith, Event, EventKind, LogStream, PlannedContainer,
+};
 use crate::engine::outcome::ContainerStatus;
 
 /// The builder's own steps are shown only when they took this long.
@@ -40,6 +42,14 @@ impl Plain {
                     "created the repository {repository}, which was missing"
                 ));
             }
+            EventKind::ReleaseRecorded { release, record } => {
+                return Some(format!("release {release} is recorded as {record}"));
+            }
+            EventKind::ChannelEnded {
+                channel,
+                release,
+                outcome,
+            } => return Some(channel_end(channel, release, *outcome)),
             EventKind::ContainerStarted { container } => (container, "started".to_owned()),
             EventKind::StepStarted {
                 container,
@@ -108,6 +118,18 @@ impl Plain {
             width = self.width
         ))
     }
+}
+
+fn channel_end(channel: &str, release: &str, outcome: ChannelWord) -> String {
+    let ended = match outcome {
+        ChannelWord::Moved => "moved to",
+        ChannelWord::Unchanged => "stands on this commit already:",
+        ChannelWord::Superseded => "stands on a newer commit than",
+        ChannelWord::Held => "is held, and not moved by",
+        ChannelWord::Stayed => "stays, and is not moved by",
+        ChannelWord::Failed => "could not be moved to",
+    };
+    format!("{channel} {ended} release {release}")
 }
 
 fn mount(event: &EventKind) -> Option<String> {

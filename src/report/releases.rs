@@ -77,6 +77,9 @@ fn channel(status: &ChannelStatus) -> String {
     if let Some(commit) = standing.commit() {
         title += ", commit ";
         title += short(commit);
+        if standing.is_dirty() {
+            title += "-dirty";
+        }
     }
     if let Some(since) = status.since {
         title = format!("{title}, {} old", age(since));
@@ -113,7 +116,11 @@ fn channel(status: &ChannelStatus) -> String {
         rows.push(vec![
             container.clone(),
             placed.digest.short().to_owned(),
-            placed.release.to_string(),
+            if placed.dirty {
+                format!("{} (dirty)", placed.release)
+            } else {
+                placed.release.to_string()
+            },
             age(placed.created),
             tag,
         ]);
@@ -132,6 +139,7 @@ pub(crate) fn status_json(channels: &[ChannelStatus]) -> String {
                 "digest": placed.digest,
                 "release": placed.release,
                 "commit": placed.commit,
+                "dirty": placed.dirty,
                 "key": placed.key,
                 "since": placed.created,
                 "age_seconds": seconds_since(placed.created),
@@ -142,6 +150,7 @@ pub(crate) fn status_json(channels: &[ChannelStatus]) -> String {
         let value = json!({
             "release": standing.release,
             "commit": standing.commit(),
+            "dirty": standing.is_dirty(),
             "since": status.since,
             "age_seconds": status.since.map(seconds_since),
             "hold": standing.hold,

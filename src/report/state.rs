@@ -192,6 +192,8 @@ impl RunState {
             | EventKind::MountUsed { .. }
             | EventKind::MountKept { .. }
             | EventKind::Tagged { .. }
+            | EventKind::ReleaseRecorded { .. }
+            | EventKind::ChannelEnded { .. }
             | EventKind::RunFinished { .. } => {}
         }
     }

@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::images::{self, AT_ONCE};
-use crate::manifest::model::Platform;
+use crate::manifest::model::{Mirror, Platform};
 use crate::plan::PlannedContainer;
 use crate::project::{Project, Recipe};
 use crate::reference::Digest;
@@ -38,10 +38,14 @@ pub(super) fn questions<'a>(
     })
 }
 
-pub(super) async fn ask(questions: BTreeSet<Question>, registry: &Client) -> Bases {
+pub(super) async fn ask(
+    questions: BTreeSet<Question>,
+    mirrors: &[Mirror],
+    registry: &Client,
+) -> Bases {
     let asked = stream::iter(questions).map(|question| async move {
         let (name, digest, platform) = &question;
-        let config = images::base_config(name, digest, platform, registry);
+        let config = images::base_config(name, digest, platform, mirrors, registry);
         let config = super::in_time(config).await.ok().flatten();
         (question, config)
     });

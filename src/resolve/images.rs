@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde::Deserialize;
 
-use crate::manifest::model::Platform;
+use crate::manifest::model::{Mirror, Platform};
 use crate::reference::{Digest, ImageRef, Repository};
 use crate::registry::image::{ImageConfig, ImageIndex, ImageManifest, NotAnImage, RawManifest};
 use crate::registry::{Client, RegistryError, media_type};
@@ -18,26 +18,58 @@ const MAX_CONFIG: usize = 4 << 20;
 pub(super) const AT_ONCE: usize = 16;
 
 /// The digests of images by their names as Dockerfiles have them; of one for several platforms, the digest of the list.
-/// Each is asked for once.
+/// Each is asked for once, and none that is in `locked` by its name in full.
 pub(super) async fn digests(
     names: BTreeSet<String>,
+    locked: &BTreeMap<String, Digest>,
+    mirrors: &[Mirror],
     registry: &Client,
 ) -> BTreeMap<String, Result<Digest, String>> {
     let asked = stream::iter(names).map(|name| async move {
-        let digest = digest(&name, registry).await;
+        let digest = digest(&name, locked, mirrors, registry).await;
         (name, digest)
     });
     asked.buffer_unordered(AT_ONCE).collect().await
 }
 
-async fn digest(name: &str, registry: &Client) -> Result<Digest, String> {
+async fn digest(
+    name: &str,
+    locked: &BTreeMap<String, Digest>,
+    mirrors: &[Mirror],
+    registry: &Client,
+) -> Result<Digest, String> {
     let image: ImageRef = name.parse().map_err(|error| format!("{error}"))?;
     if let Some(digest) = image.digest {
         return Ok(digest);
     }
-    match super::in_time(registry.head_manifest(&image)).await? {
-        Some(found) => Ok(found.digest),
-        None => Err(format!("there is no {image}")),
+    if let Some(digest) = locked.get(&image.to_string()) {
+        return Ok(digest.clone());
+    }
+    let source = mirrored(&image, mirrors);
+    let found = match super::in_time(registry.head_manifest(&source)).await {
+        Ok(Some(found)) => return Ok(found.digest),
+        Ok(None) => format!("there is no {source}"),
+        Err(why) => why,
+    };
+    if source == image {
+        return Err(found);
+    }
+    Err(format!(
+        "{found} (the mirror of {} by `[mirrors]`)",
+        image.repository
+    ))
+}
+
+/// The image where a build takes it from.
+pub(super) fn mirrored(image: &ImageRef, mirrors: &[Mirror]) -> ImageRef {
+    let name = image.repository.to_string();
+    let by = mirrors.iter().find_map(|mirror| {
+        let rest = mirror.path_of(&name)?;
+        format!("{}{rest}", mirror.by).parse::<Repository>().ok()
+    });
+    ImageRef {
+        repository: by.unwrap_or_else(|| image.repository.clone()),
+        ..image.clone()
     }
 }
 
@@ -98,12 +130,13 @@ pub(super) async fn base_config(
     name: &str,
     digest: &Digest,
     platform: &Platform,
+    mirrors: &[Mirror],
     registry: &Client,
 ) -> Result<Option<ImageConfig>, Unread> {
     let Ok(image) = name.parse::<ImageRef>() else {
         return Ok(None);
     };
-    let repository = image.repository;
+    let repository = mirrored(&image, mirrors).repository;
     let Some(raw) = registry.get_manifest(&repository.digest(digest)).await? else {
         return Ok(None);
     };

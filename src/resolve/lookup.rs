@@ -85,14 +85,19 @@ pub(crate) struct Published {
 /// `None`: nothing is published, or nothing that can be believed.
 pub(super) async fn published(
     manifest: &ProjectManifest,
-    repository: &Repository,
+    container: &Container,
     registry: &Client,
 ) -> Result<Option<Published>, String> {
+    let repository = &container.repository;
     let Some(channel) = manifest.channels.keys().next() else {
         return Ok(None);
     };
+    // A tag that is too long is one that nothing stands under.
+    let Ok(tag) = container.tag(channel) else {
+        return Ok(None);
+    };
     let found = super::in_time(async {
-        match images::first(&repository.tag(channel), registry).await {
+        match images::first(&repository.tag(&tag), registry).await {
             Err(Unread::NotAnImage(_)) => Ok(None),
             found => found,
         }

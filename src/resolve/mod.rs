@@ -12,6 +12,7 @@
 mod bases;
 mod check;
 mod images;
+pub(crate) mod locked;
 mod lookup;
 mod sources;
 
@@ -77,6 +78,8 @@ pub(crate) struct Settings {
     pub(crate) index: Arc<Index>,
     /// What the frontend is told of a container.
     pub(crate) attributes: fn(&PlannedContainer) -> Attributes,
+    /// The digests of the lock file, by the names of images in full.
+    pub(crate) locked: BTreeMap<String, Digest>,
     /// Seconds since 1970.
     pub(crate) now: u64,
 }
@@ -103,7 +106,7 @@ pub(crate) async fn settle(
         .map(|planned| sources::Wanted::new(&planned.container, project))
         .collect();
     let (digests, trees) = tokio::join!(
-        images::digests(names, registry),
+        images::digests(names, &settings.locked, &project.manifest.mirrors, registry),
         sources::read(
             wanted,
             Arc::clone(&settings.index),
@@ -300,7 +303,12 @@ impl Asking<'_> {
             .iter()
             .flat_map(|(_, planned, recipe)| bases::questions(planned, recipe, &self.digests));
         let questions = questions.filter(|question| !self.bases.contains_key(question));
-        let answers = bases::ask(questions.collect(), self.registry).await;
+        let answers = bases::ask(
+            questions.collect(),
+            &self.project.manifest.mirrors,
+            self.registry,
+        )
+        .await;
         self.bases.extend(answers);
         let more = |(name, planned, recipe): &(&String, &PlannedContainer, &Recipe)| {
             let more = bases::reads_more(recipe, planned, self.project, &self.digests, &self.bases);
@@ -400,11 +408,11 @@ impl Asking<'_> {
             .filter(|(_, planned)| {
                 self.settings.compare_all || planned.work == Work::Build(BuildReason::NoImage)
             })
-            .map(|(name, planned)| (name.clone(), planned.container.repository.clone()))
+            .map(|(name, planned)| (name.clone(), planned.container.clone()))
             .collect();
         let (manifest, registry) = (&self.project.manifest, self.registry);
-        let asked = stream::iter(open).map(|(name, repository)| async move {
-            let published = lookup::published(manifest, &repository, registry).await;
+        let asked = stream::iter(open).map(|(name, container)| async move {
+            let published = lookup::published(manifest, &container, registry).await;
             (name, published)
         });
         let answers: Vec<_> = asked.buffer_unordered(AT_ONCE).collect().await;

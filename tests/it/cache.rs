@@ -356,6 +356,9 @@ fn base_images_come_from_a_mirror_wherever_a_dockerfile_names_them() {
     let (_, told) = on_a_fresh_runner(&workspace, &["--release", "r1"]);
     assert_eq!(steps(&told), (0, 4));
     assert!(seen(&workspace, "r1", "/mounted").contains("busybox"));
+    // Its digests come from there too: nobody else could say them, and without them there is no key.
+    let again = workspace.run(&["deploy", "--all", "--release", "r2"]);
+    assert!(again.stdout.contains("skipped"), "{}", again.stdout);
 }
 
 #[test]
@@ -367,6 +370,8 @@ fn a_mirror_that_is_down_is_named_with_what_it_stands_in_for() {
     assert_eq!(ended.code, 1, "{}", ended.stderr);
     let help = "`localhost:1/hub` stands in for `registry.example`";
     assert!(ended.stderr.contains(help), "{}", ended.stderr);
+    let keyless = "(the mirror of registry.example/x by `[mirrors]`)";
+    assert!(ended.stderr.contains(keyless), "{}", ended.stderr);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use crate::support::bridge::Bridge;
 use crate::support::gate::{Answer, Gate, Rule};
 use crate::support::stack;
 use crate::support::workspace::{Ended, Workspace, ended};
@@ -24,14 +25,14 @@ fn make(bucket: &str) {
 }
 
 /// A run with caches in this bucket. The stack has no builder that has S3, so that none gets far.
-fn run(bucket: &str, endpoint: &str, more: &[&str]) -> Ended {
+fn run(bucket: &str, endpoint: &str, builder: &str) -> Ended {
     let workspace = Workspace::with(&[("etl", "FROM BUSYBOX\n")]);
     workspace.manifest(&format!(
         "[cache]\nbackend = \"s3\"\nbucket = \"{bucket}\"\nprefix = \"team\"\nendpoint = \"http://{endpoint}\"\n\
          path_style = true\n"
     ));
     workspace.commit();
-    let arguments = [&["deploy", "--release", "r1", "--builder", "docker"], more].concat();
+    let arguments = ["deploy", "--release", "r1", "-vv", "--builder", builder];
     let mut command = workspace.skiff(&arguments);
     command.env("AWS_SECRET_ACCESS_KEY", "a-secret-of-the-test");
     let ended = ended(command);
@@ -46,21 +47,23 @@ fn run(bucket: &str, endpoint: &str, more: &[&str]) -> Ended {
 #[test]
 fn a_builder_without_s3_is_an_error_before_the_build() {
     make("skiff-caches");
-    let refused = run("skiff-caches", stack::aws(), &["-vv"]);
-    assert_eq!(refused.code, 2, "{}", refused.stdout);
-    assert!(
-        refused.stderr.contains("has no S3 caches"),
-        "{}",
-        refused.stderr
-    );
-    assert!(refused.stderr.contains("docker-container"));
-    assert!(!refused.stderr.contains("cannot be used"));
+    let folder = tempfile::tempdir().unwrap();
+    // The engine's own BuildKit says what it is also where it is reached as any other.
+    let bridge = Bridge::unix(folder.path());
+    for builder in ["docker", bridge.address()] {
+        let refused = run("skiff-caches", stack::aws(), builder);
+        assert_eq!(refused.code, 2, "{}", refused.stdout);
+        for text in ["has no S3 caches", "docker-container"] {
+            assert!(refused.stderr.contains(text), "{}", refused.stderr);
+        }
+        assert!(!refused.stderr.contains("cannot be used"));
+    }
 }
 
 #[test]
 fn a_bucket_that_cannot_be_used_is_a_warning_before_the_build() {
     let says = |bucket: &str, endpoint: &str, texts: &[&str]| {
-        let ended = run(bucket, endpoint, &[]);
+        let ended = run(bucket, endpoint, "docker");
         for text in texts {
             assert!(ended.stderr.contains(text), "{text}: {}", ended.stderr);
         }

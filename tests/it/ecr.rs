@@ -107,6 +107,37 @@ fn a_deploy_under_the_true_name_makes_what_is_missing_and_no_call_too_many() {
 }
 
 #[test]
+fn caches_that_have_a_repository_of_their_own_get_it_made() {
+    let ecr = TrueName::start();
+    let engine = SecondEngine::inside(&ecr);
+    let place = "account = \"123456789012\"\nregion = \"us-east-1\"";
+    let workspace = workspace(place);
+    let caches = format!("{}/caches", workspace.prefix);
+    let manifest = std::fs::read_to_string(workspace.root().join("containers.toml")).unwrap();
+    let cache = format!("[cache]\nref = \"{NAME}/{caches}:{{name}}\"\n");
+    workspace.write("containers.toml", format!("{manifest}{cache}"));
+    workspace.commit();
+    let deploy = |release: &str| {
+        let arguments = ["--all", "--no-cache", "--release", release];
+        let mut command = deploy_with(&workspace, &format!("http://{}", stack::aws()), &arguments);
+        command.env("DOCKER_HOST", engine.address());
+        let ended = ended(ecr.inside(&command));
+        assert_eq!(ended.code, 0, "{}\n{}", ended.stdout, ended.stderr);
+        ended.stderr
+    };
+    let line = format!("created the repository {NAME}/{caches}");
+    let told = deploy("r1");
+    assert!(told.contains(&line), "{told}");
+    for container in ["base", "etl"] {
+        assert!(ecr.registry.has(&caches, container), "{container}: {told}");
+        let repository = workspace.repository(container);
+        assert!(!ecr.registry.has(&repository, "buildcache"), "{told}");
+    }
+    let told = deploy("r2");
+    assert!(!told.contains("created the repository"), "{told}");
+}
+
+#[test]
 fn a_dry_run_needs_no_credentials_where_the_manifest_names_account_and_region() {
     let workspace = workspace("account = \"123456789012\"\nregion = \"cn-north-1\"");
     let mut command = deploy_with(&workspace, "http://127.0.0.1:9", &["--dry-run"]);

@@ -38,27 +38,20 @@ fn run(workspace: &Workspace, ecr: &Ecr, arguments: &[&str]) -> Ended {
 #[test]
 fn a_set_larger_than_the_quota_moves_and_comes_back_with_immutable_tags_and_an_ended_token() {
     let ecr = Ecr::start(Rules {
-        first_token: 60,
+        token_ends_at: Some("/manifests/release-"),
         put_images_a_second: 3,
         ..QUOTAS
     });
     let workspace = six();
-    // Its token ends in the middle, hours before it should: nothing is released, and the next run has another one.
-    let ended = run(&workspace, &ecr, &["deploy", "--all", "--release", "r1"]);
-    let text = format!("{}{}", ended.stdout, ended.stderr);
-    assert!(ended.code == 1 || ended.code == 3, "{text}");
-    assert!(text.contains("403") && text.contains("safe"), "{text}");
-    let state = format!(
-        "created the repository {}/{}/skiff",
-        ecr.gate.host(),
-        workspace.prefix
-    );
-    assert!(text.contains(&state), "{text}");
+    // Its token ends in the middle of the release, hours before it should: another one is asked for.
     for release in ["r1", "r2"] {
         let ended = run(&workspace, &ecr, &["deploy", "--all", "--release", release]);
         let text = format!("{}{}", ended.stdout, ended.stderr);
         assert_eq!(ended.code, 0, "{text}");
         if release == "r1" {
+            let host = ecr.gate.host();
+            let state = format!("created the repository {host}/{}/skiff", workspace.prefix);
+            assert!(text.contains(&state), "{text}");
             change(&workspace, "2");
         }
     }

@@ -130,14 +130,6 @@ fn names_that_mean_two_things_are_refused() {
         &["a/Dockerfile", "b/Dockerfile"],
         &format!("{HEAD}repository = \"team/app\"\n[cache]\nref = \"cache.local/c:x\"\n[defaults]\ntags = [\"latest\"]\n[containers.a]\ncontext = \"a\"\n[containers.b]\ncontext = \"b\"\n")
     ), @r#"
-    error: containers `a` and `b` would share a repository: several containers in one repository are not built yet
-     --> containers.toml:5:14
-      |
-    5 | repository = "team/app"
-      |              ^^^^^^^^^^ the same for every container
-      |
-      = help: put `{name}` in it, such as "team/{name}"
-
     error: containers `a` and `b` would share the cache `cache.local/c:x`
      --> containers.toml:7:7
       |

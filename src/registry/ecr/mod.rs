@@ -80,6 +80,11 @@ impl Ecr {
         self.0.plain_http
     }
 
+    /// Whoever asks next gets another token.
+    pub(crate) async fn forget_token(&self) {
+        self.0.token.lock().await.renew = clock::now();
+    }
+
     /// User and password for the registry, renewed when the token nears its end.
     pub(crate) async fn credentials(&self) -> Result<Credentials, EcrError> {
         // The lock is held over the call: many who ask at once renew it once.

@@ -41,6 +41,7 @@ fn release(commit: &str, second: i64, containers: &[&str], epoch: u64) -> (Tag, 
     let published = containers.iter().map(|container| {
         let repository: Repository = format!("localhost:5000/{container}").parse().unwrap();
         let published = Published {
+            shared: false,
             repository,
             digest: Digest::of(format!("{container} {commit}").as_bytes()),
             previous: None,

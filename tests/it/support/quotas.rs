@@ -25,8 +25,8 @@ pub(crate) struct Rules {
     pub movable: &'static [&'static str],
     pub put_images_a_second: usize,
     pub tags_an_image: usize,
-    /// Requests after which the first token has ended.
-    pub first_token: usize,
+    /// The first token ends, before its time, with the first request to a path with this in it.
+    pub token_ends_at: Option<&'static str>,
 }
 
 /// ECR's quotas (its user guide, "Service quotas").
@@ -34,7 +34,7 @@ pub(crate) const QUOTAS: Rules = Rules {
     movable: &["latest", "buildcache", "channel-"],
     put_images_a_second: 10,
     tags_an_image: 1000,
-    first_token: usize::MAX,
+    token_ends_at: None,
 };
 
 impl Ecr {
@@ -47,7 +47,6 @@ impl Ecr {
             let refusals = Arc::clone(&refusals);
             let mut registry = Registry {
                 rules,
-                requests: 0,
                 puts: VecDeque::new(),
                 tags: BTreeMap::new(),
             };
@@ -102,7 +101,6 @@ impl Ecr {
 
 struct Registry {
     rules: Rules,
-    requests: usize,
     /// When images were put within the last second.
     puts: VecDeque<Instant>,
     /// Tags by repository and digest.
@@ -117,8 +115,11 @@ impl Registry {
         current: &Mutex<usize>,
     ) -> Option<(Answer, &'static str)> {
         let path = asked.path.strip_prefix("/v2/")?;
-        self.requests += 1;
-        if self.requests == self.rules.first_token {
+        if self
+            .rules
+            .token_ends_at
+            .is_some_and(|part| path.contains(part))
+        {
             *current.lock().unwrap() = 2;
         }
         let token = base64(&format!("AWS:token-{}", current.lock().unwrap()));

@@ -30,16 +30,17 @@ pub(crate) fn change(workspace: &Workspace, content: &str) {
 /// while somebody writes is looked for again.
 pub(crate) fn set(workspace: &Workspace, tag: &str) -> Vec<Option<Value>> {
     for _ in 0..20 {
-        let set = read(workspace, tag);
+        let set = part_of_set(workspace, tag);
         if set.iter().all(Option::is_some) {
             return set;
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    read(workspace, tag)
+    part_of_set(workspace, tag)
 }
 
-fn read(workspace: &Workspace, tag: &str) -> Vec<Option<Value>> {
+/// The same, as far as they are there.
+pub(crate) fn part_of_set(workspace: &Workspace, tag: &str) -> Vec<Option<Value>> {
     NAMES
         .iter()
         .map(|name| manifest(&workspace.repository(name), tag))

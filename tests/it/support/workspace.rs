@@ -162,7 +162,7 @@ fn skiff(folder: &Path, arguments: &[&str]) -> Command {
         ["GITHUB_", "CODEBUILD_"]
             .iter()
             .any(|p| name.starts_with(p))
-            || ["TIMESTAMP", "BUILDKIT_HOST", "DOCKER_CONTEXT"].contains(&name)
+            || ["CI", "TIMESTAMP", "BUILDKIT_HOST", "DOCKER_CONTEXT"].contains(&name)
     };
     for (name, _) in std::env::vars_os() {
         if foreign(&name.to_string_lossy()) {

@@ -1,0 +1,97 @@
+//! What a lock file is made from: the images that Dockerfiles name, and the digests that registries give for them now.
+
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+
+use super::images::{self, AT_ONCE, mirrored};
+use crate::diagnostic::Diagnostic;
+use crate::manifest::model::{Mirror, ProjectManifest};
+use crate::project::Recipe;
+use crate::reference::{Digest, ImageRef};
+use crate::registry::Client;
+
+/// The images by their names in full that these containers use and that are not pinned where they are named.
+pub(crate) fn wanted<'a>(
+    recipes: impl IntoIterator<Item = (&'a String, &'a Recipe)>,
+    manifest: &ProjectManifest,
+) -> Result<BTreeMap<String, ImageRef>, Vec<Diagnostic>> {
+    let mut wanted = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (container, recipe) in recipes {
+        let mut cannot = |why: &str| {
+            let error = Diagnostic::error(format!("the images of `{container}` cannot be locked"));
+            let error = match manifest.containers.get(container) {
+                Some(known) => error.at(known.span.clone(), "of this container"),
+                None => error,
+            };
+            errors.push(
+                error
+                    .note(why)
+                    .help("name them so that it can be told, or leave out `pin`"),
+            );
+        };
+        if let Some(why) = &recipe.unnamed {
+            cannot(why);
+        }
+        for name in &recipe.images {
+            match name.parse::<ImageRef>() {
+                Ok(image) if image.digest.is_some() => {}
+                Ok(image) => drop(wanted.insert(image.to_string(), image)),
+                Err(error) => cannot(&error.to_string()),
+            }
+        }
+    }
+    if errors.is_empty() {
+        Ok(wanted)
+    } else {
+        Err(errors)
+    }
+}
+
+/// The digests that these images have now, where builds would take them from; or all that could not be found out.
+pub(crate) async fn newest(
+    images: BTreeMap<String, ImageRef>,
+    mirrors: &[Mirror],
+    registry: &Client,
+) -> Result<BTreeMap<String, Digest>, Vec<Diagnostic>> {
+    let names = images.into_keys().collect();
+    let answers = images::digests(names, &BTreeMap::new(), mirrors, registry).await;
+    let mut found = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (name, answer) in answers {
+        match answer {
+            Ok(digest) => drop(found.insert(name, digest)),
+            Err(why) => {
+                let error = Diagnostic::error(format!("`{name}` cannot be locked: {why}"));
+                errors.push(error.help("see that the name is right and the registry can be reached; the lock file is as it was"));
+            }
+        }
+    }
+    if errors.is_empty() {
+        Ok(found)
+    } else {
+        Err(errors)
+    }
+}
+
+/// Those of these digests that the registry says it does not have. Where it says nothing, the build will tell.
+pub(crate) async fn gone(
+    pins: BTreeMap<String, (ImageRef, Digest)>,
+    mirrors: &[Mirror],
+    registry: &Client,
+) -> Vec<(String, Digest)> {
+    let asked = stream::iter(pins).map(|(name, (image, digest))| async move {
+        let source = mirrored(&image, mirrors).repository.digest(&digest);
+        let answer = super::in_time(registry.head_manifest(&source)).await;
+        matches!(answer, Ok(None)).then_some((name, digest))
+    });
+    let mut gone: Vec<_> = asked
+        .buffer_unordered(AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+    gone.sort_by(|(a, _), (b, _)| a.cmp(b));
+    gone
+}

@@ -1,0 +1,91 @@
+//! Several containers in one repository: tags that begin with their names.
+
+use crate::support::registry::{manifest, tags};
+use crate::support::releases::change;
+use crate::support::stack;
+use crate::support::workspace::Workspace;
+
+/// `a` to `d`, `d` built from `a`, all in `…/all`.
+fn shared() -> Workspace {
+    let workspace = Workspace::new();
+    for name in ["a", "b", "c", "d"] {
+        let from = if name == "d" { "a" } else { "scratch" };
+        workspace.dockerfile(name, &format!("FROM {from}\nCOPY x /{name}\n"));
+    }
+    let (host, prefix) = (stack::registry(), &workspace.prefix);
+    workspace.write(
+        "containers.toml",
+        format!(
+            "version = 1\n[registry]\nprovider = \"oci\"\nhost = \"{host}\"\nrepository = \"{prefix}/all\"\n\
+             [discover]\nroots = [\"containers/*\"]\n"
+        ),
+    );
+    change(&workspace, "1");
+    workspace
+}
+
+#[test]
+fn containers_that_share_a_repository_are_released_and_put_back_each_under_its_name() {
+    let workspace = shared();
+    let all = format!("{}/all", workspace.prefix);
+    workspace.deploy(&["--release", "r1", "--tag", "v1"]);
+    for name in ["a", "b", "c", "d"] {
+        for tag in ["latest", "r1", "v1"] {
+            let there = manifest(&all, &format!("{name}-{tag}"));
+            assert!(there.is_some(), "{name}-{tag}: {:?}", tags(&all));
+        }
+    }
+    let found = tags(&all);
+    for tag in ["buildcache-a", "buildcache-d"] {
+        assert!(found.contains(&tag.to_owned()), "{found:?}");
+    }
+    for tag in ["latest", "r1", "v1", "buildcache"] {
+        assert!(!found.contains(&tag.to_owned()), "{found:?}");
+    }
+    let of = |tag: &str| ["a", "b", "c", "d"].map(|name| manifest(&all, &format!("{name}-{tag}")));
+    let first = of("latest");
+    change(&workspace, "2");
+    workspace.deploy(&["--release", "r2"]);
+    assert!(of("latest") == of("r2") && of("r2") != first);
+    // What is there under its key is not built again.
+    let again = workspace.deploy(&["--release", "r3"]);
+    assert!(again.stdout.contains("skipped"), "{}", again.stdout);
+    let ended = workspace.run(&["rollback", "--to", "r1", "--yes"]);
+    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    assert!(of("latest") == first);
+    let ended = workspace.run(&["status"]);
+    assert_eq!(
+        ended.stdout.matches("as recorded").count(),
+        4,
+        "{}",
+        ended.stdout
+    );
+    let ended = workspace.run(&["promote", "r2", "--yes"]);
+    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    assert!(of("latest") == of("r2"));
+}
+
+#[test]
+fn in_a_shared_repository_no_tag_reads_as_that_of_another_container_or_as_a_key() {
+    let workspace = shared();
+    let ended = workspace.run(&["build", "a", "--release", "b"]);
+    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    for name in ["a-x", "key"] {
+        workspace.dockerfile(name, "FROM scratch\nCOPY x /x\n");
+    }
+    let ended = workspace.run(&["build", "b"]);
+    assert_eq!(ended.code, 2, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("would begin with `key-`"),
+        "{}",
+        ended.stderr
+    );
+    std::fs::remove_dir_all(workspace.root().join("containers/key")).unwrap();
+    let ended = workspace.run(&["build", "a", "--release", "x-1"]);
+    assert_eq!(ended.code, 2, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("reads as a tag of `a-x`"),
+        "{}",
+        ended.stderr
+    );
+}
