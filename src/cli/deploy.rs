@@ -323,7 +323,7 @@ async fn execute(
         output.err(&base.sentence());
     }
     let tools = Tools {
-        // A build waits for disks and networks half of its time (bench/RESULTS.md).
+        // With one for each processor a fresh runner is slower than bake, which has no limit (bench/RESULTS.md).
         jobs: request.jobs.unwrap_or_else(|| (2 * cpus).clamp(2, 8)),
         keep_going: request.keep_going,
         stall: request.stall,
