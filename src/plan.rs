@@ -367,7 +367,7 @@ fn tags(
 
 /// In a shared repository no tag of a container reads as another one's.
 fn clear(container: &Container, tag: &Tag, project: &Project) -> Result<(), Diagnostic> {
-    let Some(other) = project.manifest.mistaken_for(container, tag) else {
+    let Some(other) = container.mistaken_for(tag, &project.manifest.containers) else {
         return Ok(());
     };
     let (name, other) = (&container.name, &other.name);

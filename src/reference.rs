@@ -205,12 +205,16 @@ impl Tag {
         &self.0
     }
 
-    /// This tag of a container that is not alone in its repository: `NAME-TAG`.
+    /// This tag of a container: the same, or `NAME-TAG` where others share its repository.
     ///
     /// # Errors
     /// Both together are too long for a tag.
-    pub fn of(&self, container: &str) -> Result<Self, InvalidReference> {
-        Self::new(&format!("{container}-{self}"))
+    pub fn of(&self, container: &str, shared: bool) -> Result<Self, InvalidReference> {
+        if shared {
+            Self::new(&format!("{container}-{self}"))
+        } else {
+            Ok(self.clone())
+        }
     }
 }
 

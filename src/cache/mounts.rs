@@ -15,6 +15,7 @@ use std::path::Path;
 
 use crate::context::lexical;
 use crate::diagnostic::SourceText;
+use crate::dockerfile::mount::{self, Mounted};
 use crate::dockerfile::{self, Dockerfile, Instruction, UseKind};
 use crate::manifest::model::{Container, Platform};
 use crate::reference::{Digest, ImageRef, Tag};
@@ -256,8 +257,10 @@ impl Inputs {
         match instruction.keyword.as_str() {
             "RUN" => {
                 for (_, flag) in instruction.flags_named("mount") {
-                    if let Some(file) = bound(flag) {
-                        self.file(file, context);
+                    match mount::reads(flag) {
+                        Mounted::Nothing => {}
+                        Mounted::Path(file) => self.file(file, context),
+                        Mounted::Unclear => self.said = None,
                     }
                 }
             }
@@ -288,22 +291,6 @@ impl Inputs {
         let said = self.said.as_ref()?;
         Some(Digest::of(said).short().to_owned())
     }
-}
-
-/// What a mount of a `RUN` shows of the context: bind is what a mount is that does not say what it is, and all of the context
-/// what one shows that does not say of what.
-fn bound(flag: &str) -> Option<&str> {
-    let (mut kind, mut source) = ("bind", "");
-    for field in flag.split(',') {
-        let (key, value) = field.split_once('=').unwrap_or((field, ""));
-        match key.to_ascii_lowercase().as_str() {
-            "type" => kind = value,
-            "source" | "src" => source = value,
-            "from" => return None,
-            _ => {}
-        }
-    }
-    kind.eq_ignore_ascii_case("bind").then_some(source)
 }
 
 /// Largest file that is looked at, in bytes: lock files are smaller.

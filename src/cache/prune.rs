@@ -99,7 +99,7 @@ pub(crate) async fn shared_with(
     let by_digest = goes
         .iter()
         .map(|cache| &cache.reference.repository)
-        .filter(|repository| !is_ecr(repository, ecr));
+        .filter(|repository| !ecr.is_some_and(|ecr| ecr.holds(repository)));
     let repositories: BTreeSet<&Repository> = by_digest.collect();
     let mut others: Vec<ImageRef> = Vec::new();
     for repository in repositories {
@@ -158,7 +158,7 @@ pub(crate) async fn prune(goes: Vec<StoredCache>, registry: &Client, ecr: Option
     }
     for (repository, caches) in by_repository {
         let caches = unmoved(caches, registry, &mut pruned).await;
-        match ecr.filter(|_| is_ecr(&repository, ecr)) {
+        match ecr.filter(|ecr| ecr.holds(&repository)) {
             Some(ecr) => by_tag(&repository, caches, ecr, &mut pruned).await,
             None => by_digest(&repository, caches, registry, &mut pruned).await,
         }
@@ -239,11 +239,6 @@ async fn by_digest(
             Err(error) => pruned.failed.push(Diagnostic::error(error.to_string())),
         }
     }
-}
-
-/// Whether this repository is in the registry that the credentials for ECR lead to.
-fn is_ecr(repository: &Repository, ecr: Option<&Ecr>) -> bool {
-    ecr.is_some_and(|ecr| *ecr.host() == repository.host)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::buildkit::solve::Attributes;
 use crate::clock;
 use crate::manifest::model::S3Settings;
 use crate::reference::RegistryHost;
+use crate::registry::innermost;
 use crate::retry::{Failure, RetryPolicy, retry};
 
 /// Where BuildKit keeps the manifests below the prefix (`cache/remotecache/s3`, `manifests_prefix`).
@@ -319,15 +320,6 @@ fn client(endpoint: Option<&str>) -> Result<reqwest::Client, S3Error> {
     builder
         .build()
         .map_err(|error| S3Error::Unreachable(innermost(&error)))
-}
-
-/// The last cause, which says most, and has no URL in it.
-fn innermost(error: &reqwest::Error) -> String {
-    let first: &dyn std::error::Error = error;
-    let causes = std::iter::successors(first.source(), |cause| cause.source());
-    causes
-        .last()
-        .map_or_else(|| "request failed".to_owned(), ToString::to_string)
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ pub(crate) async fn survey(
         for cache in &mut caches {
             cache.owner = owner(cache, &users, &mounted);
         }
-        if let Some(ecr) = ecr.filter(|ecr| *ecr.host() == repository.host && !caches.is_empty()) {
+        if let Some(ecr) = ecr.filter(|ecr| ecr.holds(repository) && !caches.is_empty()) {
             let told = tell_times(&mut caches, ecr, repository).await;
             survey.warnings.extend(told);
         }

@@ -6,6 +6,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::diagnostic::Diagnostic;
+
 /// Why git gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GitError {
@@ -25,6 +27,12 @@ impl GitError {
             Self::Failed(..) => "do what git says above, in the folder of the manifest",
             Self::Killed(_) => "run the same command again",
         }
+    }
+}
+
+impl From<GitError> for Diagnostic {
+    fn from(error: GitError) -> Self {
+        Self::error(error.to_string()).help(error.help())
     }
 }
 

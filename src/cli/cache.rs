@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use super::args::{CacheArgs, CriteriaArgs, FormatArg, PruneArgs};
+use super::args::{CacheArgs, CacheCommand, CriteriaArgs, FormatArg, PruneArgs};
 use super::opened::{self, Connected};
 use super::request::Invocation;
 use crate::cache::candidates::tag_of_branch;
@@ -12,55 +12,52 @@ use crate::cache::stored::{StoredCache, total};
 use crate::cache::survey::{Survey, survey};
 use crate::changes::git::Checkout;
 use crate::clock;
-use crate::diagnostic::{Diagnostic, human, nearest};
+use crate::diagnostic::{Diagnostic, human};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
 use crate::manifest;
 use crate::manifest::model::{CacheBackend, ProjectManifest};
+use crate::project;
 use crate::registry::RegistryError;
 use crate::release::channel::Sources;
 use crate::report::caches;
 use crate::report::output::Output;
 
-pub(super) async fn ls(
-    args: &CacheArgs,
+pub(super) async fn run(
+    command: CacheCommand,
     invocation: &Invocation,
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
     let connected = opened::connect(invocation, environment, output).await?;
-    let found = look(args, &connected, output).await?.caches;
-    output.out(&match args.format {
-        FormatArg::Human => caches::list(&found),
-        FormatArg::Json => caches::list_json(&found),
-    });
+    let text = match command {
+        CacheCommand::Prune(args) => return prune(&args, &connected, output).await,
+        CacheCommand::Ls(args) => {
+            let found = look(&args, &connected, output).await?.caches;
+            match args.format {
+                FormatArg::Human => caches::list(&found),
+                FormatArg::Json => caches::list_json(&found),
+            }
+        }
+        CacheCommand::Du(args) => {
+            let found = look(&args, &connected, output).await?.caches;
+            match args.format {
+                FormatArg::Human => caches::usage(&found),
+                FormatArg::Json => caches::usage_json(&found),
+            }
+        }
+    };
+    output.out(&text);
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn du(
-    args: &CacheArgs,
-    invocation: &Invocation,
-    environment: &Environment,
-    output: &Output,
-) -> Result<ExitCode, Error> {
-    let connected = opened::connect(invocation, environment, output).await?;
-    let found = look(args, &connected, output).await?.caches;
-    output.out(&match args.format {
-        FormatArg::Human => caches::usage(&found),
-        FormatArg::Json => caches::usage_json(&found),
-    });
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(super) async fn prune(
+async fn prune(
     args: &PruneArgs,
-    invocation: &Invocation,
-    environment: &Environment,
+    connected: &Connected,
     output: &Output,
 ) -> Result<ExitCode, Error> {
-    let connected = opened::connect(invocation, environment, output).await?;
     let criteria = criteria(&args.criteria, &connected.manifest)?;
-    let Survey { caches, tags, .. } = look(&args.caches, &connected, output).await?;
+    let Survey { caches, tags, .. } = look(&args.caches, connected, output).await?;
     let (registry, ecr) = (&connected.registry, connected.ecr.as_ref());
     let before = total(&caches);
     let choice = criteria.choose(caches, clock::timestamp());
@@ -96,9 +93,8 @@ pub(super) async fn prune(
     output.out(&if json {
         plan.json(Some(&pruned))
     } else {
-        let amazon = |cache: &StoredCache| {
-            ecr.is_some_and(|ecr| cache.reference.repository.host == *ecr.host())
-        };
+        let amazon =
+            |cache: &StoredCache| ecr.is_some_and(|ecr| ecr.holds(&cache.reference.repository));
         caches::pruned(&pruned, frees, goes.iter().all(amazon))
     });
     if pruned.failed.is_empty() {
@@ -114,22 +110,12 @@ async fn look(args: &CacheArgs, connected: &Connected, output: &Output) -> Resul
         registry,
         ecr,
     } = connected;
-    let known = || manifest.containers.keys().map(String::as_str);
     let unknown = args
         .names
         .iter()
         .filter(|name| !manifest.containers.contains_key(*name));
     let unknown: Vec<Diagnostic> = unknown
-        .map(|name| {
-            let error = Diagnostic::error(format!("there is no container `{name}`"));
-            match nearest(name, known()) {
-                Some(near) => error.help(format!("did you mean `{near}`?")),
-                None => error.note(format!(
-                    "containers: {}",
-                    known().collect::<Vec<_>>().join(", ")
-                )),
-            }
-        })
+        .map(|name| project::unknown(name, manifest))
         .collect();
     if !unknown.is_empty() {
         return Err(unknown.into());
@@ -167,8 +153,7 @@ fn criteria(args: &CriteriaArgs, manifest: &ProjectManifest) -> Result<Criteria,
             help.into_iter().fold(error, Diagnostic::help)
         })
     });
-    let checkout = Checkout::find(&manifest.root)
-        .map_err(|error| Diagnostic::error(error.to_string()).help(error.help()))?;
+    let checkout = Checkout::find(&manifest.root).map_err(Diagnostic::from)?;
     let default = checkout.as_ref().and_then(Checkout::default_branch);
     let of = |branches: &[String]| branch_caches(manifest, branches, default.as_deref());
     let living = if args.gone_branches {

@@ -37,8 +37,7 @@ pub(super) fn check<'a>(
     let mut roots: Vec<_> = contexts.map(|one| one.context.root.as_path()).collect();
     roots.sort_unstable();
     roots.dedup();
-    let gaps = gaps::find(&roots)
-        .map_err(|error| vec![Diagnostic::error(error.to_string()).help(error.help())])?;
+    let gaps = gaps::find(&roots).map_err(|error| vec![error.into()])?;
     if !gaps.is_empty() {
         for (container, contexts) in &compiled {
             errors.extend(lacking(container, contexts, &gaps, base));

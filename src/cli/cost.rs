@@ -40,7 +40,7 @@ fn size(container: &Container) -> u64 {
     // No file is read: what is in them does not matter here.
     let unread: BlobId = BlobHasher::new(0).finish();
     for context in inputs::contexts(container).unwrap_or_default() {
-        let walked = walk::walk(
+        let walked = walk::walk_here(
             &context.root,
             &context.filter(),
             &move |_, _| Some(unread),

@@ -397,20 +397,17 @@ async fn prepare(
     store: &Store,
     builders: impl Future<Output = Result<Found, Error>>,
 ) -> Result<Found, Error> {
+    if !plan.output.push {
+        return builders.await;
+    }
     let releasable = async {
-        for channel in plan.channels.moves.iter().filter(|_| plan.output.push) {
+        for channel in &plan.channels.moves {
             let read = store.checkpoint(channel).await;
             read.map_err(|error| no_state(&error, store).help("nothing was built"))?;
         }
-        Ok::<(), Error>(())
+        Ok(())
     };
-    let free = async {
-        if plan.output.push {
-            names::free(plan, registry).await?;
-        }
-        Ok::<(), Error>(())
-    };
-    let (found, (), ()) = tokio::try_join!(builders, free, releasable)?;
+    let (found, (), ()) = tokio::try_join!(builders, names::free(plan, registry), releasable)?;
     Ok(found)
 }
 
@@ -422,9 +419,7 @@ pub(super) fn no_state(error: &StoreError, store: &Store) -> Diagnostic {
 
 /// Which commit is newer, as far as the checkout knows.
 pub(super) fn history(root: &Path) -> Result<History, Diagnostic> {
-    let checkout = Checkout::find(root)
-        .map_err(|error| Diagnostic::error(error.to_string()).help(error.help()))?;
-    Ok(History::new(checkout))
+    Ok(History::new(Checkout::find(root)?))
 }
 
 /// Every container with where its images are.

@@ -28,8 +28,7 @@ pub(super) async fn settle(
     environment: &Environment,
 ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
     let pinned = lock::honour(plan, project, request, registry, environment).await?;
-    let checkout = Checkout::find(&project.manifest.root)
-        .map_err(|error| vec![Diagnostic::error(error.to_string()).help(error.help())])?;
+    let checkout = Checkout::find(&project.manifest.root).map_err(|error| vec![error.into()])?;
     let read = tokio::task::spawn_blocking(move || {
         let index = checkout.as_ref().map(Index::read).unwrap_or_default();
         (checkout, index)

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
-use self::args::{CacheCommand, Cli, Command};
+use self::args::{Cli, Command};
 use self::request::{DeployRequest, Invocation};
 use crate::environment::Environment;
 use crate::error::Error;
@@ -66,15 +66,7 @@ async fn dispatch(cli: Cli, environment: &Environment, output: &Output) -> Resul
         Command::Releases(args) => releases::list(&args, &invocation, environment, output).await,
         Command::Status(args) => releases::status(&args, &invocation, environment, output).await,
         Command::Promote(args) => moving::promote(args, &invocation, environment, output).await,
-        Command::Cache(CacheCommand::Ls(args)) => {
-            cache::ls(&args, &invocation, environment, output).await
-        }
-        Command::Cache(CacheCommand::Du(args)) => {
-            cache::du(&args, &invocation, environment, output).await
-        }
-        Command::Cache(CacheCommand::Prune(args)) => {
-            cache::prune(&args, &invocation, environment, output).await
-        }
+        Command::Cache(command) => cache::run(command, &invocation, environment, output).await,
         Command::Lock(args) => lock::run(&args, &invocation, environment, output).await,
         Command::Rollback(args) => moving::rollback(args, &invocation, environment, output).await,
     }

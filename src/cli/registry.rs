@@ -40,7 +40,7 @@ pub(super) async fn provide(
     };
     let mut paths = paths(ecr, plan, exports_caches(plan));
     // Where the release is recorded. Without a channel to move, a run need not be allowed to.
-    if manifest.state.host == *ecr.host() && !plan.channels.moves.is_empty() {
+    if ecr.holds(&manifest.state) && !plan.channels.moves.is_empty() {
         paths.push(manifest.state.path().to_owned());
     }
     let made = ecr.provide(&paths, settings.create).await?;
@@ -56,7 +56,7 @@ fn paths(ecr: &Ecr, plan: &Plan, exports: bool) -> Vec<String> {
         let cache = planned.keeps_in().filter(|_| exports);
         for repository in std::iter::once(&container.repository).chain(cache) {
             let path = repository.path().to_owned();
-            if repository.host == *ecr.host() && !paths.contains(&path) {
+            if ecr.holds(repository) && !paths.contains(&path) {
                 paths.push(path);
             }
         }

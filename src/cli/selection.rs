@@ -47,7 +47,7 @@ impl Survey {
         environment: &Environment,
     ) -> Result<Self, Diagnostic> {
         let mut sources = Sources::default();
-        let checkout = Checkout::find(&manifest.root).map_err(failed)?;
+        let checkout = Checkout::find(&manifest.root)?;
         if let Some(checkout) = &checkout {
             sources = Sources {
                 checkout: true,
@@ -127,7 +127,7 @@ impl Survey {
                 let why = "files change while git reads them";
                 return Ok(candidates(Base::everything(why)));
             }
-            answer => answer.map_err(failed)?,
+            answer => answer?,
         };
         let present = Present {
             checkout,
@@ -173,7 +173,7 @@ impl Survey {
         }
         sources.uncommitted = match &self.uncommitted {
             Some(changes) => among(checkout, changes, &paths),
-            None => checkout.uncommitted(&paths).map_err(failed)?,
+            None => checkout.uncommitted(&paths)?,
         };
         Ok(sources)
     }
@@ -235,9 +235,4 @@ fn named(project: &Project, names: &[String]) -> Result<IndexMap<String, String>
     Ok(asked
         .map(|name| (name.clone(), reason.to_owned()))
         .collect())
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn failed(error: GitError) -> Diagnostic {
-    Diagnostic::error(error.to_string()).help(error.help())
 }

@@ -14,7 +14,7 @@ mod image_use;
 mod images;
 mod instruction;
 mod line;
-mod mount;
+pub(crate) mod mount;
 mod parse;
 mod pattern;
 mod shell;

@@ -8,17 +8,43 @@ pub(super) fn from(mount: &str) -> Result<Option<&str>, &'static str> {
     if mount.contains('"') {
         return Err("quotes within a mount are not read here");
     }
-    let from = mount
-        .split(',')
-        .filter_map(|field| field.split_once('='))
-        .rfind(|(key, _)| key.eq_ignore_ascii_case("from"))
-        .map(|(_, value)| value)
-        .filter(|value| !value.is_empty());
-    match from {
+    match field(mount, &["from"]).filter(|value| !value.is_empty()) {
         Some(from) if from.trim_end_matches('$').contains('$') => {
             Err("BuildKit expands no variables in `from=` of a mount")
         }
         from => Ok(from),
+    }
+}
+
+/// The last value that one of these names has.
+pub(crate) fn field<'a>(mount: &'a str, names: &[&str]) -> Option<&'a str> {
+    let fields = mount.split(',').filter_map(|field| field.split_once('='));
+    let mut found = fields.filter(|(key, _)| names.iter().any(|n| key.eq_ignore_ascii_case(n)));
+    found.next_back().map(|(_, value)| value)
+}
+
+/// What a mount reads of the build context.
+pub(crate) enum Mounted<'a> {
+    Nothing,
+    Path(&'a str),
+    Unclear,
+}
+
+/// A tmpfs without a source counts as the whole context, as in BuildKit.
+pub(crate) fn reads(mount: &str) -> Mounted<'_> {
+    if mount.contains('"') {
+        return Mounted::Unclear;
+    }
+    if field(mount, &["from"]).is_some_and(|from| !from.is_empty()) {
+        return Mounted::Nothing;
+    }
+    match field(mount, &["type"]).unwrap_or("bind") {
+        "cache" | "secret" | "ssh" => Mounted::Nothing,
+        "bind" | "tmpfs" => match field(mount, &["source", "src"]).unwrap_or("/") {
+            source if source.contains('$') => Mounted::Unclear,
+            source => Mounted::Path(source),
+        },
+        _ => Mounted::Unclear,
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::arguments::{Arguments, quoted_words};
 use super::image_use::ImageUses;
+use super::mount::{self, Mounted};
 use super::shell::{self, Rules, Variable};
 use super::{Dockerfile, Instruction};
 use crate::manifest::model::Platform;
@@ -216,7 +217,7 @@ impl Reader<'_> {
 
     fn run(&mut self, instruction: &Instruction) {
         for (_, mount) in instruction.flags_named("mount") {
-            match mounted(mount) {
+            match mount::reads(mount) {
                 Mounted::Nothing => {}
                 Mounted::Path(path) => self.read(path),
                 Mounted::Unclear => self.found.context = Reads::Whole,
@@ -258,36 +259,6 @@ impl Reader<'_> {
         });
         self.found.variables.extend(asked.into_inner());
         expanded.ok().map(|expanded| expanded.text)
-    }
-}
-
-/// What a mount reads of the build context.
-enum Mounted<'a> {
-    Nothing,
-    Path(&'a str),
-    Unclear,
-}
-
-/// The fields of a mount, as BuildKit's `parseMount` splits them; a tmpfs without a source counts as the whole context there.
-fn mounted(mount: &str) -> Mounted<'_> {
-    if mount.contains('"') {
-        return Mounted::Unclear;
-    }
-    let field = |names: &[&str]| {
-        let fields = mount.split(',').filter_map(|field| field.split_once('='));
-        let mut named = fields.filter(|(key, _)| names.iter().any(|n| key.eq_ignore_ascii_case(n)));
-        named.next_back().map(|(_, value)| value)
-    };
-    if field(&["from"]).is_some_and(|from| !from.is_empty()) {
-        return Mounted::Nothing;
-    }
-    match field(&["type"]).unwrap_or("bind") {
-        "cache" | "secret" | "ssh" => Mounted::Nothing,
-        "bind" | "tmpfs" => match field(&["source", "src"]).unwrap_or("/") {
-            source if source.contains('$') => Mounted::Unclear,
-            source => Mounted::Path(source),
-        },
-        _ => Mounted::Unclear,
     }
 }
 

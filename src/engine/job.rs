@@ -233,33 +233,23 @@ async fn build(
         ..shared.output
     };
     request.image = exporter(planned, output, planned.wanted && stores);
-    let mut response = push(
-        planned,
-        request.clone(),
-        &mut sessions,
-        shared,
-        steps,
-        cancel,
-    )
-    .await;
-    if let (Err(JobError::Failed(_)), Some(cache)) = (&response, &imported)
-        && cache::is_damaged(cache, planned, shared).await
-    {
+    let response = loop {
+        let solve = request.clone();
+        let response = push(planned, solve, &mut sessions, shared, steps, cancel).await;
+        let damaged = match (&response, &imported) {
+            (Err(JobError::Failed(_)), Some(cache)) => {
+                cache::is_damaged(cache, planned, shared).await
+            }
+            _ => false,
+        };
+        if !damaged {
+            break response?;
+        }
         imported = None;
         request.frontend.remove("cache-imports");
         request.session = sessions.container_session();
         *steps = Steps::new(&container.name);
-        response = push(
-            planned,
-            request.clone(),
-            &mut sessions,
-            shared,
-            steps,
-            cancel,
-        )
-        .await;
-    }
-    let response = response?;
+    };
     let to_load = (shared.output.load && !stores).then(|| Solve {
         image: None,
         docker: Some(docker_exporter(planned)),

@@ -52,20 +52,12 @@ impl Names<'_> {
             for (channel, _) in self.channels {
                 let why = match container.tag(channel) {
                     Err(why) => why.to_string(),
-                    Ok(tag) => {
-                        let reads_as = |other: &&Container| {
-                            other.shared
-                                && other.repository == container.repository
-                                && other.name.len() > name.len()
-                                && tag.as_str().starts_with(&format!("{}-", other.name))
-                        };
-                        match self.containers.values().find(reads_as) {
-                            Some(other) => {
-                                format!("`{tag}` reads as a tag of container `{}`", other.name)
-                            }
-                            None => continue,
+                    Ok(tag) => match container.mistaken_for(&tag, self.containers) {
+                        Some(other) => {
+                            format!("`{tag}` reads as a tag of container `{}`", other.name)
                         }
-                    }
+                        None => continue,
+                    },
                 };
                 let title = format!(
                     "channel `{channel}` of container `{name}` has no tag in the shared repository `{path}`"

@@ -72,26 +72,23 @@ impl ProjectManifest {
 impl Container {
     /// What `tag` is for this container: the same, or `NAME-TAG` where it is not alone in its repository.
     pub(crate) fn tag(&self, tag: &Tag) -> Result<Tag, InvalidReference> {
-        if self.shared {
-            tag.of(&self.name)
-        } else {
-            Ok(tag.clone())
-        }
+        tag.of(&self.name, self.shared)
     }
-}
 
-impl ProjectManifest {
-    /// The container of the same repository whose tag this would be taken for, when `container` sets it: of `etl` and
-    /// `etl-gpu`, `etl-gpu-1` is the second one's.
-    pub(crate) fn mistaken_for(&self, container: &Container, tag: &Tag) -> Option<&Container> {
-        let longer = |other: &&Container| {
-            other.shared
-                && other.repository == container.repository
-                && other.name.len() > container.name.len()
+    /// The one of these containers whose tag this would be taken for, when this one sets it: of `etl` and `etl-gpu` in one
+    /// repository, `etl-gpu-1` is the second one's.
+    pub(crate) fn mistaken_for<'a>(
+        &self,
+        tag: &Tag,
+        containers: &'a IndexMap<ContainerName, Self>,
+    ) -> Option<&'a Self> {
+        let longer = |other: &&Self| {
+            self.shared
+                && other.repository == self.repository
+                && other.name.len() > self.name.len()
                 && tag.as_str().starts_with(&format!("{}-", other.name))
         };
-        let mut others = self.containers.values().filter(longer);
-        others.find(|_| container.shared)
+        containers.values().find(longer)
     }
 }
 

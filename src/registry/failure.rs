@@ -92,8 +92,8 @@ fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     }
 }
 
-/// The last cause, which says most.
-pub(super) fn innermost(cause: &reqwest::Error) -> String {
+/// The last cause, which says most, and has no URL in it.
+pub(crate) fn innermost(cause: &reqwest::Error) -> String {
     causes(cause)
         .last()
         .map_or_else(|| "request failed".to_owned(), ToString::to_string)

@@ -26,4 +26,5 @@ mod upload;
 
 pub(crate) use client::Client;
 pub(crate) use error::RegistryError;
+pub(crate) use failure::innermost;
 pub(crate) use http::Options;

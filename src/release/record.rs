@@ -128,11 +128,7 @@ pub(crate) struct Home {
 impl Home {
     /// The container's image under a channel's tag.
     pub(crate) fn on(&self, channel: &Tag, container: &str) -> Result<ImageRef, InvalidReference> {
-        if self.shared {
-            Ok(self.repository.tag(&channel.of(container)?))
-        } else {
-            Ok(self.repository.tag(channel))
-        }
+        Ok(self.repository.tag(&channel.of(container, self.shared)?))
     }
 }
 

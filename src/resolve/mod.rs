@@ -15,6 +15,7 @@ mod images;
 pub(crate) mod locked;
 mod lookup;
 mod sources;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +23,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use indexmap::IndexMap;
 
 pub(crate) use check::{Unfit, check};
 pub(crate) use lookup::{Lookup, Published};
@@ -30,6 +30,7 @@ pub(crate) use sources::Trees;
 
 use self::bases::Bases;
 use self::images::AT_ONCE;
+use self::warnings::Warnings;
 use crate::buildkit::solve::Attributes;
 use crate::changes::index::Index;
 use crate::diagnostic::Diagnostic;
@@ -117,7 +118,6 @@ pub(crate) async fn settle(
     for (name, trees) in plan.containers.keys().zip(trees) {
         let case = Case {
             trees,
-            whole: false,
             inspected: false,
             answer: None,
         };
@@ -139,8 +139,6 @@ pub(crate) async fn settle(
 /// What is known of a container so far.
 struct Case {
     trees: Result<Trees, String>,
-    /// The target may read more than its Dockerfile says.
-    whole: bool,
     /// The configs of its base images were looked at.
     inspected: bool,
     /// The key that was asked for last.
@@ -290,13 +288,11 @@ impl Asking<'_> {
         let open = self.plan.containers.iter().filter_map(|(name, planned)| {
             let case = self.cases.get(name)?;
             let found = matches!(case.answer, Some((_, Lookup::Found { .. })));
-            let unknown =
-                !case.inspected && !found && case.trees.as_ref().is_ok_and(Trees::is_part);
-            Some((
-                name,
-                planned,
-                unknown.then(|| self.project.recipes.get(name))??,
-            ))
+            let is_part = case.trees.as_ref().is_ok_and(Trees::is_part);
+            if case.inspected || found || !is_part {
+                return None;
+            }
+            Some((name, planned, self.project.recipes.get(name)?))
         });
         let open: Vec<_> = open.collect();
         let questions = open
@@ -322,7 +318,6 @@ impl Asking<'_> {
             };
             case.inspected = true;
             if more {
-                case.whole = true;
                 again.push(name);
             }
         }
@@ -344,7 +339,7 @@ impl Asking<'_> {
     /// Writes into the plan what was found.
     async fn conclude(mut self) -> Vec<Diagnostic> {
         let keys = self.keys();
-        let mut without: IndexMap<String, Vec<String>> = IndexMap::new();
+        let mut unkeyed = Warnings::default();
         for (name, made) in keys {
             let Some(case) = self.cases.remove(&name) else {
                 continue;
@@ -356,11 +351,8 @@ impl Asking<'_> {
             if let Some((_, Lookup::Found { manifest, .. })) = &case.answer {
                 work = Work::Keep(manifest.clone());
             }
-            if let Work::Build(reason) = &work
-                && is_odd(reason)
-            {
-                let names = without.entry(reason.to_string()).or_default();
-                names.push(name.clone());
+            if let Work::Build(reason) = &work {
+                unkeyed.note(&name, reason);
             }
             let (key, inputs) = made.map_or((None, Inputs::default()), |(key, inputs)| {
                 (Some(key), inputs)
@@ -378,10 +370,7 @@ impl Asking<'_> {
         }
         self.compare().await;
         self.plan.drop_unneeded();
-        without
-            .iter()
-            .map(|(why, names)| warning(why, names))
-            .collect()
+        unkeyed.say()
     }
 
     fn reason(&self, made: &Result<(Key, Inputs), String>, case: &Case) -> BuildReason {
@@ -408,11 +397,11 @@ impl Asking<'_> {
             .filter(|(_, planned)| {
                 self.settings.compare_all || planned.work == Work::Build(BuildReason::NoImage)
             })
-            .map(|(name, planned)| (name.clone(), planned.container.clone()))
+            .map(|(name, planned)| (name.clone(), &planned.container))
             .collect();
         let (manifest, registry) = (&self.project.manifest, self.registry);
         let asked = stream::iter(open).map(|(name, container)| async move {
-            let published = lookup::published(manifest, &container, registry).await;
+            let published = lookup::published(manifest, container, registry).await;
             (name, published)
         });
         let answers: Vec<_> = asked.buffer_unordered(AT_ONCE).collect().await;
@@ -463,56 +452,11 @@ fn pins(
     pinned.collect()
 }
 
-/// Users should know why a container is built though nothing may have changed.
-fn is_odd(reason: &BuildReason) -> bool {
-    matches!(
-        reason,
-        BuildReason::NoKey { .. }
-            | BuildReason::LookupFailed { .. }
-            | BuildReason::Distrusted { .. }
-    )
-}
-
-/// Says it once for all whose reason is the same.
-fn warning(why: &str, names: &[String]) -> Diagnostic {
-    const NAMED: usize = 3;
-    let mut shown: Vec<String> = names
-        .iter()
-        .take(NAMED)
-        .map(|name| format!("`{name}`"))
-        .collect();
-    let more = names.len().saturating_sub(NAMED);
-    if more > 0 {
-        shown.push(format!("{more} more"));
-    }
-    let verb = if names.len() == 1 { "is" } else { "are" };
-    Diagnostic::warning(format!("{} {verb} built: {why}", conjunction(&shown)))
-}
-
-fn conjunction(items: &[String]) -> String {
-    match items {
-        [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
-        _ => items.concat(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-
-    #[test]
-    fn a_warning_is_given_once_for_all() {
-        let names: Vec<String> = (0..1000).map(|n| format!("c{n}")).collect();
-        let said = |names: &[String]| warning("it rains", names).title;
-        assert_eq!(said(&names[..1]), "`c0` is built: it rains");
-        assert_eq!(said(&names[..2]), "`c0` and `c1` are built: it rains");
-        assert_eq!(
-            said(&names),
-            "`c0`, `c1`, `c2` and 997 more are built: it rains"
-        );
-    }
 
     #[test]
     fn an_age_lasts_as_long_as_it_may() {

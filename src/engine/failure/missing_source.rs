@@ -7,6 +7,7 @@ use std::path::Path;
 use super::super::outcome::Location;
 use crate::context::ignore::IgnoreFile;
 use crate::diagnostic::{SourceText, nearest};
+use crate::dockerfile::mount::field;
 use crate::dockerfile::{self, Instruction};
 use crate::manifest::model::Container;
 use crate::project::shown;
@@ -135,16 +136,11 @@ fn origin(path: &str, location: &Location) -> Origin {
             .map(|(_, value)| value.to_owned());
         let mounted = || {
             let mounts = instruction.flags_named("mount").map(|(_, value)| value);
-            let field = |mount: &str, name: &str| {
-                let fields = mount.split(',').filter_map(|field| field.split_once('='));
-                let mut named = fields.filter(|(key, _)| key.eq_ignore_ascii_case(name));
-                named.next_back().map(|(_, value)| value.to_owned())
-            };
             let mut of_path = mounts.filter(|mount| {
-                let source = field(mount, "source").or_else(|| field(mount, "src"));
+                let source = field(mount, &["source"]).or_else(|| field(mount, &["src"]));
                 source.is_some_and(|source| source.trim_matches('/') == path)
             });
-            of_path.find_map(|mount| field(mount, "from"))
+            of_path.find_map(|mount| field(mount, &["from"]).map(str::to_owned))
         };
         copied.or_else(mounted)
     });

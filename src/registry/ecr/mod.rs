@@ -29,7 +29,7 @@ use self::token::Token;
 use super::credentials::{Credentials, Login};
 use crate::clock;
 use crate::manifest::model::EcrSettings;
-use crate::reference::RegistryHost;
+use crate::reference::{RegistryHost, Repository};
 
 /// A registry that the credentials lead to, and the token for it. Clones share the token.
 #[derive(Clone)]
@@ -78,6 +78,11 @@ impl Ecr {
     /// Emulators speak plain HTTP.
     pub(crate) fn plain_http(&self) -> bool {
         self.0.plain_http
+    }
+
+    /// Whether a repository is in this registry.
+    pub(crate) fn holds(&self, repository: &Repository) -> bool {
+        repository.host == *self.host()
     }
 
     /// Whoever asks next gets another token.
