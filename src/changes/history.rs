@@ -91,6 +91,31 @@ impl Checkout {
         Commit::new(&self.line("merge-base", &arguments)?)
     }
 
+    /// Asks something of the history between these commits; as long as there is no answer, fetches what is missing and asks
+    /// again: a step of a shallow history, then the commits that are not here, then the whole.
+    pub(crate) fn between_commits<T>(
+        &self,
+        commits: [&Commit; 2],
+        ask: impl Fn() -> Option<T>,
+    ) -> Result<Option<T>, FetchError> {
+        if let Some(answer) = ask() {
+            return Ok(Some(answer));
+        }
+        for (here, depth) in [(true, STEP), (false, STEP), (true, "--unshallow")] {
+            let is_wanted = |commit: &&Commit| self.resolve(commit.as_str()).is_some() == here;
+            let wanted: Vec<&Commit> = commits.into_iter().filter(is_wanted).collect();
+            let shallow = self.is_shallow();
+            if (here && !shallow) || (!here && wanted.is_empty()) {
+                continue;
+            }
+            self.fetch(&wanted, None, shallow.then_some(depth))?;
+            if let Some(answer) = ask() {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+
     /// Asks; as long as there is no answer and more history to be had, fetches some and asks again.
     fn deepening<T>(
         &self,
@@ -110,7 +135,8 @@ impl Checkout {
             if !shallow && branch.is_none() {
                 break;
             }
-            self.fetch(head, branch, shallow.then_some(depth))?;
+            let by_id: &[&Commit] = if shallow { &[head] } else { &[] };
+            self.fetch(by_id, branch, shallow.then_some(depth))?;
             if let Some(answer) = ask() {
                 return Ok(Some(answer));
             }
@@ -118,22 +144,22 @@ impl Checkout {
         Ok(None)
     }
 
-    /// Fetches history of `head`, and of a branch of the remote. Changes no branch, tag or file of the checkout; the
-    /// remote's branch is remembered as every fetch does it.
+    /// Fetches these commits, and a branch of the remote, with as much of their history. Changes no branch, tag or file of
+    /// the checkout; the remote's branch is remembered as every fetch does it.
     fn fetch(
         &self,
-        head: &Commit,
+        commits: &[&Commit],
         branch: Option<&str>,
         depth: Option<&str>,
     ) -> Result<(), FetchError> {
         let remote = &self.remote().ok_or(FetchError::NoRemote)?;
         let branch = branch.map(|name| format!("+refs/heads/{name}:refs/remotes/origin/{name}"));
         // By id: which branch of the remote it is on, only the remote knows. It does not know a commit that was made here.
-        let by_id = depth.map(|_| head.as_str().to_owned());
+        let by_id = commits.iter().map(ToString::to_string);
         let wanted: Vec<String> = branch.iter().cloned().chain(by_id).collect();
         let fetched = self.fetch_from(remote, depth, &wanted);
         match fetched {
-            Err(FetchError::Git(GitError::Failed(..))) if depth.is_some() => {
+            Err(FetchError::Git(GitError::Failed(..))) if !commits.is_empty() => {
                 let wanted: Vec<String> = branch.into_iter().collect();
                 self.fetch_from(remote, depth, &wanted)
             }

@@ -284,8 +284,9 @@ async fn plan_promotion(opened: &mut Opened, args: &PromoteArgs) -> Result<Plan,
         if matches!(relation, Relation::Diverged | Relation::Unknown) && !args.force_promote {
             let verdict = Verdict::Stayed {
                 container: name.clone(),
-                stands: stands.clone(),
+                stands: Box::new(stands.clone()),
                 relation,
+                unfetched: history.unfetched().map(str::to_owned),
             };
             let line = channel_line(
                 &channel,

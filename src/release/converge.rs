@@ -327,8 +327,9 @@ impl Mover {
                 },
                 relation => Verdict::Stayed {
                     container: name.clone(),
-                    stands: stands.clone(),
+                    stands: Box::new(stands.clone()),
                     relation,
+                    unfetched: self.history.unfetched().map(str::to_owned),
                 },
             });
         }
@@ -353,8 +354,10 @@ pub(crate) enum Verdict {
     /// What it stands on is neither older nor newer.
     Stayed {
         container: String,
-        stands: Placed,
+        stands: Box<Placed>,
         relation: Relation,
+        /// Why history that would tell could not be fetched.
+        unfetched: Option<String>,
     },
 }
 

@@ -160,6 +160,7 @@ fn verdict_line(channel: &Tag, verdict: &Verdict, release: &Tag) -> String {
             container,
             stands,
             relation,
+            unfetched,
         } => {
             let on = format!(
                 "{container} stands on release {} of commit {}",
@@ -170,10 +171,15 @@ fn verdict_line(channel: &Tag, verdict: &Verdict, release: &Tag) -> String {
                 Relation::Diverged => format!(
                     "{channel} stays: {on}, which is on another line of history; merge or rebase, or --force-promote"
                 ),
-                Relation::Unknown => format!(
-                    "{channel} stays: {on}, and git has not the history to tell which is newer; fetch it \
-                     (`git fetch --unshallow`; in CI: the full depth), or --force-promote"
-                ),
+                Relation::Unknown => {
+                    let why = unfetched.as_ref().map_or(String::new(), |why| {
+                        format!(" ({})", why.replace('\n', "; "))
+                    });
+                    format!(
+                        "{channel} stays: {on}, and git has not the history to tell which is newer{why}; fetch it \
+                         (`git fetch --unshallow`; in CI: the full depth), or --force-promote"
+                    )
+                }
                 _ => format!("{channel} stays: it was moved by hand meanwhile, and {on}"),
             }
         }

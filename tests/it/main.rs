@@ -25,6 +25,7 @@ mod lock;
 mod manifest;
 mod options;
 mod release_faults;
+mod release_history;
 mod release_quotas;
 mod release_races;
 mod release_shared;

@@ -103,54 +103,40 @@ fn an_older_commit_is_superseded_and_a_diverged_one_stays() {
         &["older", "rollback --to r1"],
     );
     assert_eq!(set(&workspace, "latest"), newest);
-    // Where history is cut off git cannot tell.
-    let clone = workspace.root().join("shallow");
-    let source = format!("file://{}", workspace.root().display());
-    workspace.git(&[
-        "clone",
-        "--quiet",
-        "--depth",
-        "1",
-        "--branch",
-        "main",
-        &source,
-        clone.to_str().unwrap(),
-    ]);
-    std::fs::write(clone.join("containers/a/x"), "shallow").unwrap();
-    let commit = [
-        "-c",
-        "user.name=t",
-        "-c",
-        "user.email=t@e",
-        "commit",
-        "--quiet",
-        "-a",
-        "-m",
-        "s",
-    ];
-    workspace.git(&[&["-C", clone.to_str().unwrap()], &commit[..]].concat());
-    let mut command = workspace.skiff(&[
-        "deploy",
-        "--all",
-        "--release",
-        "forced",
-        "--channel",
-        "latest",
-    ]);
-    command.args(["--force-promote"]);
     ends(
-        &crate::support::workspace::ended(command),
+        &workspace.run(&[
+            "deploy",
+            "--all",
+            "--release",
+            "forced",
+            "--channel",
+            "latest",
+            "--force-promote",
+        ]),
         0,
         &["latest moved"],
     );
     assert_ne!(set(&workspace, "latest"), newest);
-    let mut command = workspace.skiff(&["deploy", "--all", "--release", "unknown"]);
-    command.current_dir(&clone);
-    ends(
-        &crate::support::workspace::ended(command),
-        3,
-        &["git has not the history", "--unshallow"],
-    );
+}
+
+#[test]
+fn what_was_made_from_uncommitted_files_is_marked() {
+    let workspace = four("1");
+    workspace.deploy(&["--release", "r1"]);
+    let clean = workspace.run(&["status"]);
+    assert!(!clean.stdout.contains("dirty"), "{}", clean.stdout);
+    workspace.write("containers/a/x", "not committed");
+    workspace.deploy(&["a", "--release", "r2", "--allow-dirty"]);
+    ends(&workspace.run(&["status"]), 0, &["-dirty, ", "r2 (dirty)"]);
+    let status = standing(&workspace, "latest");
+    assert_eq!(status["dirty"], true);
+    for (name, dirty) in [("a", true), ("b", false)] {
+        assert_eq!(status["containers"][name]["dirty"], dirty, "{status}");
+    }
+    workspace.commit();
+    workspace.deploy(&["--release", "r3"]);
+    let clean = workspace.run(&["status"]);
+    assert!(!clean.stdout.contains("dirty"), "{}", clean.stdout);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::repository::Repository;
 use crate::changes::base::{Before, Known, Told};
 use crate::changes::commit::Commit;
+use crate::changes::git::Ancestry;
 
 fn before(commit: &Commit) -> Known<'static> {
     Known {
@@ -137,4 +138,37 @@ fn a_commit_made_in_a_shallow_clone_is_unknown_to_the_remote() {
     clone.commit();
     let base = clone.base(before(&commits[1]));
     assert_eq!(base.commit, Some(commits[1].clone()), "{base:?}");
+}
+
+#[test]
+fn what_lies_between_two_commits_is_fetched_whichever_of_them_is_missing() {
+    let (origin, commits) = long(70);
+    let related = |clone: &Repository, one: &Commit, other: &Commit| {
+        let checkout = clone.checkout();
+        let ask = || match checkout.ancestry(one.as_str(), other.as_str()) {
+            Ancestry::Unknown => None,
+            known => Some(known),
+        };
+        checkout.between_commits([one, other], ask).unwrap()
+    };
+    // In a step; by more than that.
+    for (older, shallow_after) in [(60, true), (5, false)] {
+        let clone = origin.clone(&["--depth", "1"]);
+        let refs = clone.git(&["for-each-ref"]);
+        let head = clone.head();
+        assert_eq!(related(&clone, &commits[older], &head), Some(Ancestry::Yes));
+        assert_eq!(clone.checkout().is_shallow(), shallow_after);
+        assert_eq!(clone.git(&["for-each-ref"]), refs);
+    }
+    // Commits that are newer than the clone, and one that the remote does not know.
+    let (shallow, whole) = (origin.clone(&["--depth", "1"]), origin.clone(&[]));
+    let newer = origin.commit();
+    origin.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    origin.git(&["branch", "newer", newer.as_str()]);
+    for clone in [&shallow, &whole] {
+        let head = clone.head();
+        assert_eq!(related(clone, &head, &newer), Some(Ancestry::Yes));
+        let foreign = Commit::new(&"ab".repeat(20)).unwrap();
+        assert_eq!(related(clone, &foreign, &head), None);
+    }
 }
