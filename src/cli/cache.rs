@@ -85,7 +85,7 @@ async fn prune(
     if !json || !args.yes {
         output.err(plan.human().trim_end());
     }
-    if !goes.is_empty() && !agreed(args, output)? {
+    if !goes.is_empty() && !agreed(args, output).await? {
         output.out("nothing was deleted");
         return Ok(ExitCode::SUCCESS);
     }
@@ -212,11 +212,11 @@ fn branch_caches(
 }
 
 /// Asks on a terminal. Nothing is deleted that nobody has agreed to.
-fn agreed(args: &PruneArgs, output: &Output) -> Result<bool, Diagnostic> {
+async fn agreed(args: &PruneArgs, output: &Output) -> Result<bool, Diagnostic> {
     if args.yes {
         return Ok(true);
     }
-    output.confirm("delete them?").ok_or_else(|| {
+    output.confirm("delete them?").await.ok_or_else(|| {
         Diagnostic::error("nothing was deleted: there is nobody to be asked")
             .help("say --yes; --dry-run shows what would go")
     })

@@ -138,7 +138,7 @@ impl<'a> Moving<'a> {
             return Ok(ExitCode::SUCCESS);
         }
         self.output.err(&table);
-        if !agreed(args, self.output) {
+        if !agreed(args, self.output, &self.opened.mover.cancel).await? {
             self.output.out("nothing was moved");
             return Ok(ExitCode::SUCCESS);
         }

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use super::args::MoveArgs;
-use super::deploy::{client, history, no_state};
+use super::deploy::{client, history};
+use super::ready::no_state;
 use super::registry;
 use super::request::Invocation;
 use crate::cancel::CancellationToken;
@@ -145,8 +146,21 @@ pub(super) fn unknown_names(names: &[String], standing: &Standing) -> Vec<Diagno
 }
 
 /// Asks on a terminal; where nobody can answer, nobody is asked.
-pub(super) fn agreed(args: &MoveArgs, output: &Output) -> bool {
-    args.yes || output.confirm("move it?").unwrap_or(true)
+pub(super) async fn agreed(
+    args: &MoveArgs,
+    output: &Output,
+    cancel: &CancellationToken,
+) -> Result<bool, Error> {
+    if args.yes {
+        return Ok(true);
+    }
+    tokio::select! {
+        answer = output.confirm("move it?") => Ok(answer.unwrap_or(true)),
+        () = cancel.cancelled() => {
+            let stopped = Diagnostic::error("interrupted before anything was moved");
+            Err(Error::new(ErrorKind::Interrupted, vec![stopped]))
+        }
+    }
 }
 
 /// What was asked for and could not be done.

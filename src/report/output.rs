@@ -45,17 +45,20 @@ impl Output {
 
     /// Asks on stderr, and reads the answer from stdin; `None` where either is no terminal: nobody is there to answer.
     #[expect(clippy::disallowed_methods, reason = "the one owner of stderr")]
-    pub(crate) fn confirm(&self, question: &str) -> Option<bool> {
+    pub(crate) async fn confirm(&self, question: &str) -> Option<bool> {
         use std::io::IsTerminal as _;
 
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             return None;
         }
-        let _region = self.lock();
         write_err(&format!("{question} [y/N] "));
-        let mut answer = String::new();
-        let read = std::io::stdin().read_line(&mut answer);
-        Some(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+        // On a thread of its own, and without the lock: whoever waits must hear signals, and be able to say so.
+        let read = tokio::task::spawn_blocking(|| {
+            let mut answer = String::new();
+            std::io::stdin().read_line(&mut answer).map(|_| answer)
+        });
+        let yes = |answer: &String| matches!(answer.trim(), "y" | "Y" | "yes");
+        Some(matches!(read.await, Ok(Ok(answer)) if yes(&answer)))
     }
 
     /// The live region is `lines` from now on, and `above`, if not empty, is added to what stands above it.

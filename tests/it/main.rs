@@ -29,5 +29,6 @@ mod release_history;
 mod release_quotas;
 mod release_races;
 mod release_shared;
+mod release_terminal;
 mod releases;
 mod support;

@@ -10,6 +10,7 @@ pub(crate) mod quotas;
 pub(crate) mod registry;
 pub(crate) mod releases;
 pub(crate) mod stack;
+pub(crate) mod terminal;
 pub(crate) mod trees;
 pub(crate) mod workspace;
 
