@@ -11,6 +11,8 @@ use crate::diagnostic::{Diagnostic, human};
 pub(crate) enum ErrorKind {
     /// Usage, manifest or environment: found before anything was done.
     Input,
+    /// The same: another run has used the release's name, or a tag.
+    NameTaken,
     /// A build, a push or a check failed.
     Build,
     /// Built and pushed, but a promotion that was due did not happen.
@@ -24,7 +26,7 @@ impl ErrorKind {
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Build => 1,
-            Self::Input => 2,
+            Self::Input | Self::NameTaken => 2,
             Self::Promotion => 3,
             Self::Interrupted => 130,
         }

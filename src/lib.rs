@@ -38,7 +38,8 @@ pub use environment::Environment;
 
 /// Runs a command line and returns its exit code; everything that there is to say has been printed.
 pub async fn run(arguments: Vec<OsString>, environment: Environment) -> ExitCode {
-    cli::run(arguments, environment).await
+    // Boxed: it nests deep enough to exceed what the compiler follows.
+    Box::pin(cli::run(arguments, environment)).await
 }
 
 /// For what fails before there is anything to run: one line on stderr and the code of an environment error.

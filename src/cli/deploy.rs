@@ -3,17 +3,17 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::args::{FormatArg, PlanFormatArg};
-use super::released::{self, Released};
-use super::request::{DeployRequest, Invocation, PlanRequest, Selection};
+use super::ready::{bucket, prepare};
+use super::released::{self, Looked};
+use super::request::{self, DeployRequest, Invocation, PlanRequest, Selection};
 use super::selection::{Selected, Survey};
 use super::{builder, contexts, cost, keys, registry};
 use crate::atomic_file;
-use crate::buildkit::dial::choose::Found;
 use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::session::load::Loader;
-use crate::cache::s3::Bucket;
 use crate::cancel::{self, CancellationToken};
 use crate::changes::git::Checkout;
 use crate::diagnostic::{Diagnostic, Severity, human};
@@ -25,51 +25,81 @@ use crate::engine::releasing::Releasing;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
 use crate::manifest;
-use crate::manifest::model::{CacheBackend, Container, ProjectManifest, Provider};
+use crate::manifest::model::{Container, ProjectManifest, Provider};
 use crate::plan::{self, Orders, Plan};
 use crate::profile;
 use crate::project::{self, Project};
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
 use crate::release::channel::{self, ChannelRequest, Sources};
+use crate::release::ci;
 use crate::release::lineage::History;
 use crate::release::publish::Circumstances;
 use crate::release::record::Home;
-use crate::release::store::{Store, StoreError};
-use crate::release::{ci, names};
+use crate::release::store::Store;
 use crate::report::output::{self, Output};
 use crate::report::{self, Progress, failure, metadata, summary};
 
-/// Runs the command to its exit code; errors are those found before anything was done.
+/// How often a run that is named by the time waits for another name.
+const OTHER_NAMES: usize = 10;
+
+/// Runs the command to its exit code; errors are those found before anything was done. Where the time gives a name that
+/// another run has, the next second gives another one.
 pub(crate) async fn run(
-    request: DeployRequest,
+    mut request: DeployRequest,
     invocation: &Invocation,
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
-    let (mut project, warnings) = load(&request, invocation, environment)?;
+    let cancel = cancel::on_signals(output.clone()).map_err(|error| {
+        Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
+    })?;
+    for _ in 0..OTHER_NAMES {
+        match attempt(&request, &cancel, invocation, environment, output).await {
+            Err(error) if error.kind == ErrorKind::NameTaken && request.named_by_clock => {}
+            ended => return ended,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = cancel.cancelled() => return Err(interrupted()),
+        }
+        request.release = request::by_clock()?;
+    }
+    attempt(&request, &cancel, invocation, environment, output).await
+}
+
+/// The same under the name that the release has now.
+async fn attempt(
+    request: &DeployRequest,
+    cancel: &CancellationToken,
+    invocation: &Invocation,
+    environment: &Environment,
+    output: &Output,
+) -> Result<ExitCode, Error> {
+    let (mut project, warnings) = load(request, invocation, environment)?;
     warn(&warnings, output);
     let mut survey = Survey::new(&project.manifest, environment)?;
-    let ecr = registry::locate(&mut project.manifest, request.dry_run).await?;
+    let ecr = tokio::select! {
+        ecr = registry::locate(&mut project.manifest, request.dry_run) => ecr?,
+        () = cancel.cancelled() => return Err(interrupted()),
+    };
     let credentials = CredentialSources {
         ecr,
         ..CredentialSources::new(environment.docker_config())
     };
-    let cancel = cancel::on_signals(output.clone()).map_err(|error| {
-        Error::from(Diagnostic::error("signals cannot be listened to")).caused_by(error)
-    })?;
     let client = client(&project.manifest, credentials.clone());
-    let released = tokio::select! {
-        released = released(&project, &survey, &request, &credentials, &client) => released,
+    let looked = tokio::select! {
+        looked = look(&project, &survey, request, &credentials, &client) => looked,
         () = cancel.cancelled() => return Err(interrupted()),
     };
-    let selected = survey.select(&project, &request.selection, released.as_ref())?;
+    let released = looked.as_ref().and_then(Looked::released);
+    let selected = survey.select(&project, &request.selection, released)?;
     let sources = survey.sources(&project, &selected.containers)?;
-    let mut plan = make_plan(&project, selected, &request, &sources)?;
+    let mut plan = make_plan(&project, selected, request, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
     one_platform(&plan)?;
     let said = tokio::select! {
-        said = keys::settle(&mut plan, &project, &request, &client, environment) => said?,
+        said = keys::settle(&mut plan, &project, request, &client, environment) => said?,
         () = cancel.cancelled() => return Err(interrupted()),
     };
     warn(&said, output);
@@ -77,22 +107,23 @@ pub(crate) async fn run(
         return tell_plan(&plan, request.plan.as_ref(), output);
     }
     if plan.containers.is_empty() {
-        return nothing(&plan, &request, invocation, output).await;
+        return nothing(&plan, request, invocation, output).await;
     }
     let built = plan.containers.iter().filter(|(name, _)| plan.builds(name));
     let built = built.map(|(_, planned)| &planned.container);
     contexts::check(built, &project.manifest.root)?;
-    cost::rank(&mut plan, &project.graph, released.as_ref());
+    cost::rank(&mut plan, &project.graph, released);
     let mut circumstances = ci::circumstances(&sources, environment);
     circumstances.reason.clone_from(&request.reason);
     execute(
         plan,
         &project,
+        looked.as_ref(),
         circumstances,
         credentials,
         client,
-        cancel,
-        &request,
+        cancel.clone(),
+        request,
         invocation,
         environment,
         output,
@@ -140,13 +171,13 @@ fn tell_plan(
 
 /// What the channel stands on that this run would move, else the manifest's first: from that follow which containers
 /// changed, and how long their builds may take.
-async fn released(
+async fn look(
     project: &Project,
     survey: &Survey,
     request: &DeployRequest,
     credentials: &CredentialSources,
     registry: &Client,
-) -> Option<Released> {
+) -> Option<Looked> {
     let manifest = &project.manifest;
     let decides = matches!(request.selection, Selection::Changed { since: None });
     let of_use = !request.dry_run || (decides && survey.checkout.is_some());
@@ -280,6 +311,7 @@ async fn nothing(
 async fn execute(
     plan: Plan,
     project: &Project,
+    looked: Option<&Looked>,
     circumstances: Circumstances,
     credentials: CredentialSources,
     client: Client,
@@ -305,7 +337,7 @@ async fn execute(
     let search = builder::find(&plan, project, request, &credentials, environment);
     let search = Box::pin(search);
     let found = tokio::select! {
-        ready = prepare(&plan, &client, &store, search) => ready?,
+        ready = prepare(&plan, &client, &store, looked, search) => ready?,
         () = cancel.cancelled() => return Err(interrupted()),
     };
     let created = match &credentials.ecr {
@@ -362,59 +394,6 @@ async fn execute(
     Ok(outcome
         .error_kind()
         .map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.code())))
-}
-
-/// The bucket of the build caches, where they are in one and the run has any; one that cannot be used costs the caches, and
-/// never the run.
-async fn bucket(
-    plan: &Plan,
-    manifest: &ProjectManifest,
-    environment: &Environment,
-) -> Result<Option<Bucket>, Diagnostic> {
-    let CacheBackend::S3(settings) = &manifest.cache.backend else {
-        return Ok(None);
-    };
-    if !plan.containers.keys().any(|name| plan.builds(name)) {
-        return Ok(None);
-    }
-    // What the AWS SDKs read, and the builder does not.
-    let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
-    let endpoint = variables.iter().find_map(|name| environment.get(name));
-    match Bucket::open(settings, endpoint).await {
-        Ok(bucket) => Ok(Some(bucket)),
-        Err(error) => {
-            let name = &settings.bucket;
-            let title = format!("built without caches: the bucket {name} cannot be used: {error}");
-            Err(Diagnostic::warning(title).help(error.help()))
-        }
-    }
-}
-
-/// Builders that can do the job, and a registry in which the names of this run are free.
-async fn prepare(
-    plan: &Plan,
-    registry: &Client,
-    store: &Store,
-    builders: impl Future<Output = Result<Found, Error>>,
-) -> Result<Found, Error> {
-    if !plan.output.push {
-        return builders.await;
-    }
-    let releasable = async {
-        for channel in &plan.channels.moves {
-            let read = store.checkpoint(channel).await;
-            read.map_err(|error| no_state(&error, store).help("nothing was built"))?;
-        }
-        Ok(())
-    };
-    let (found, (), ()) = tokio::try_join!(builders, names::free(plan, registry), releasable)?;
-    Ok(found)
-}
-
-/// The state repository cannot be used.
-pub(super) fn no_state(error: &StoreError, store: &Store) -> Diagnostic {
-    Diagnostic::error(format!("releases cannot be read: {error}"))
-        .help(error.help(&store.repository))
 }
 
 /// Which commit is newer, as far as the checkout knows.

@@ -13,7 +13,7 @@ use crate::manifest::model::ContainerName;
 use crate::project::Project;
 use crate::reference::Tag;
 use crate::release::standing::Standing;
-use crate::release::store::Store;
+use crate::release::store::{Store, StoreError};
 
 /// The longest that a dry run waits for the records: it is to work without a registry.
 const DRY_RUN: Duration = Duration::from_secs(5);
@@ -39,22 +39,33 @@ pub(super) struct Compared {
     pub(super) given: HashMap<ContainerName, String>,
 }
 
+/// A channel that was looked at.
+pub(super) struct Looked {
+    pub(super) channel: Tag,
+    /// `None`: nothing has been released on it.
+    pub(super) found: Result<Option<Released>, StoreError>,
+}
+
+impl Looked {
+    /// What it stands on. One that cannot be read is one of which nothing is known, which the run itself will say.
+    pub(super) fn released(&self) -> Option<&Released> {
+        self.found.as_ref().ok()?.as_ref()
+    }
+}
+
 /// Reads the channel's checkpoint: it is written once the tags have moved, so what a killed run left undone still counts as
-/// changed. `None`: nothing has been released on it, or it cannot be read, which the run itself will say.
-pub(super) async fn read(store: &Store, channel: &Tag, dry_run: bool) -> Option<Released> {
+/// changed. `None`: a dry run that had to wait for it too long.
+pub(super) async fn read(store: &Store, channel: &Tag, dry_run: bool) -> Option<Looked> {
     let checkpoint = store.checkpoint(channel);
     let answer = if dry_run {
         tokio::time::timeout(DRY_RUN, checkpoint).await.ok()?
     } else {
         checkpoint.await
     };
-    match answer {
-        Ok(standing) => standing.map(|standing| Released::new(&standing)),
-        Err(error) => {
-            tracing::warn!(%error, "what the channel stands on cannot be read");
-            None
-        }
-    }
+    Some(Looked {
+        channel: channel.clone(),
+        found: answer.map(|standing| standing.map(|standing| Released::new(&standing))),
+    })
 }
 
 impl Released {

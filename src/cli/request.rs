@@ -57,6 +57,8 @@ pub(crate) struct DeployRequest {
     /// For the record.
     pub(crate) reason: Option<String>,
     pub(crate) release: Tag,
+    /// Nobody gave the release its name: it is the time.
+    pub(crate) named_by_clock: bool,
     /// Immutable tags for every released container.
     pub(crate) tags: Vec<Tag>,
     /// Instead of the manifest's; empty: as the manifest says.
@@ -196,6 +198,7 @@ impl DeployRequest {
         else {
             return Err(errors);
         };
+        let named_by_clock = args.release.is_none() && environment.get("TIMESTAMP").is_none();
         let named = !args.names.is_empty() || !tags.is_empty() || args.release.is_some();
         Ok(Self {
             selection: if args.all {
@@ -218,6 +221,7 @@ impl DeployRequest {
             force_promote: args.force_promote,
             reason: args.reason,
             release,
+            named_by_clock,
             tags,
             platforms,
             stall,
@@ -261,12 +265,19 @@ fn release(flag: Option<&str>, environment: &Environment) -> Result<Tag, Diagnos
     let (source, name) = match (flag, environment.get("TIMESTAMP")) {
         (Some(name), _) => ("--release", name.to_owned()),
         (None, Some(name)) => ("TIMESTAMP in the environment", name.to_owned()),
-        (None, None) => (
-            "the time",
-            clock::timestamp().strftime("%Y%m%d-%H%M%S").to_string(),
-        ),
+        (None, None) => return by_clock(),
     };
-    Tag::new(&name).map_err(|error| {
+    named(source, &name)
+}
+
+/// The name of a release that nobody has named.
+pub(super) fn by_clock() -> Result<Tag, Diagnostic> {
+    let now = clock::timestamp().strftime("%Y%m%d-%H%M%S").to_string();
+    named("the time", &now)
+}
+
+fn named(source: &str, name: &str) -> Result<Tag, Diagnostic> {
+    Tag::new(name).map_err(|error| {
         Diagnostic::error(format!("{source}: {error}"))
             .help("give a name that is a tag, such as 20260131-120000")
     })

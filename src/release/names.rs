@@ -4,7 +4,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use crate::diagnostic::Diagnostic;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::plan::{Plan, PlannedContainer, Work};
 use crate::reference::{Repository, Tag};
 use crate::registry::image::{ImageConfig, ImageIndex, ImageManifest};
@@ -50,7 +50,7 @@ pub(crate) async fn free(plan: &Plan, registry: &Client) -> Result<(), Error> {
     if errors.is_empty() {
         Ok(())
     } else {
-        Err(errors.into())
+        Err(Error::new(ErrorKind::NameTaken, errors))
     }
 }
 

@@ -278,6 +278,32 @@ fn the_metadata_file_tells_of_every_container() {
 }
 
 #[test]
+fn a_run_that_is_named_by_the_time_takes_the_next_second_that_is_free() {
+    let workspace = Workspace::with(&[("etl", "FROM scratch\nCOPY . /src\n")]);
+    workspace.deploy(&["--release", "r1"]);
+    // Another commit has the names of these seconds.
+    let now = jiff::Timestamp::now();
+    let seconds = (0..4).map(|n| now + std::time::Duration::from_secs(n));
+    let taken: Vec<String> = seconds
+        .map(|time| time.strftime("%Y%m%d-%H%M%S").to_string())
+        .collect();
+    let names = taken.iter().flat_map(|name| ["--tag", name]);
+    workspace.deploy(
+        &["--release", "r2"]
+            .into_iter()
+            .chain(names)
+            .collect::<Vec<_>>(),
+    );
+    workspace.write("containers/etl/more", "1");
+    workspace.commit();
+    workspace.deploy(&[]);
+    let mut names = tags(&workspace.repository("etl"));
+    names.retain(|name| !taken.contains(name) && name.starts_with(&taken[0][..4]));
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert!(names[0] > taken[3], "{names:?}");
+}
+
+#[test]
 fn a_release_name_is_used_for_one_content_only() {
     let workspace = Workspace::with(&[
         ("etl", "FROM BUSYBOX\nCOPY . /src\n"),
