@@ -274,3 +274,41 @@ impl Events {
         .await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_told_as_it_is_recorded_and_as_each_channel_ends() {
+        let release = || "r1".to_owned();
+        let ended = |outcome| EventKind::ChannelEnded {
+            channel: "latest".into(),
+            release: release(),
+            outcome,
+        };
+        let kinds = [
+            EventKind::ReleaseRecorded {
+                release: release(),
+                record: "localhost:5000/team/skiff:release-r1".into(),
+            },
+            ended(ChannelWord::Moved),
+            ended(ChannelWord::Unchanged),
+            ended(ChannelWord::Superseded),
+            ended(ChannelWord::Held),
+            ended(ChannelWord::Stayed),
+            ended(ChannelWord::Failed),
+        ];
+        let time = "2026-01-01T00:00:00Z".parse().unwrap();
+        let line = |kind| serde_json::to_string(&Event { time, kind }).unwrap();
+        insta::assert_snapshot!(kinds.map(line).join("\n"), @r#"
+        {"time":"2026-01-01T00:00:00Z","event":"release_recorded","release":"r1","record":"localhost:5000/team/skiff:release-r1"}
+        {"time":"2026-01-01T00:00:00Z","event":"channel_ended","channel":"latest","release":"r1","outcome":"moved"}
+        {"time":"2026-01-01T00:00:00Z","event":"channel_ended","channel":"latest","release":"r1","outcome":"unchanged"}
+        {"time":"2026-01-01T00:00:00Z","event":"channel_ended","channel":"latest","release":"r1","outcome":"superseded"}
+        {"time":"2026-01-01T00:00:00Z","event":"channel_ended","channel":"latest","release":"r1","outcome":"held"}
+        {"time":"2026-01-01T00:00:00Z","event":"channel_ended","channel":"latest","release":"r1","outcome":"stayed"}
+        {"time":"2026-01-01T00:00:00Z","event":"channel_ended","channel":"latest","release":"r1","outcome":"failed"}
+        "#);
+    }
+}

@@ -299,6 +299,11 @@ mod tests {
                 seconds,
                 error: error.map(str::to_owned),
             };
+        let channel_ended = |outcome| EventKind::ChannelEnded {
+            channel: "latest".into(),
+            release: "r1".into(),
+            outcome,
+        };
         let kinds = [
             EventKind::RunStarted {
                 format: 1,
@@ -333,6 +338,16 @@ mod tests {
                 container: Some(train()),
                 message: "no cache".into(),
             },
+            EventKind::ReleaseRecorded {
+                release: "r1".into(),
+                record: "localhost:5000/team/skiff:release-r1".into(),
+            },
+            channel_ended(ChannelWord::Moved),
+            channel_ended(ChannelWord::Unchanged),
+            channel_ended(ChannelWord::Superseded),
+            channel_ended(ChannelWord::Held),
+            channel_ended(ChannelWord::Stayed),
+            channel_ended(ChannelWord::Failed),
         ];
         let mut plain = Plain::default();
         let mut time: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -350,6 +365,13 @@ mod tests {
            6.0s train #3 cached
            7.0s train #4 exporting to image 2.0s
         warning: train: no cache
+        release r1 is recorded as localhost:5000/team/skiff:release-r1
+        latest moved to release r1
+        latest stands on this commit already: release r1
+        latest stands on a newer commit than release r1
+        latest is held, and not moved by release r1
+        latest stays, and is not moved by release r1
+        latest could not be moved to release r1
         ");
     }
 }

@@ -89,3 +89,67 @@ fn in_a_shared_repository_no_tag_reads_as_that_of_another_container_or_as_a_key(
         ended.stderr
     );
 }
+
+#[test]
+fn of_caches_that_share_a_repository_only_those_go_that_are_meant() {
+    let workspace = Workspace::new();
+    for name in ["etl", "etl-gpu", "train"] {
+        workspace.dockerfile(name, &format!("FROM scratch\nCOPY Dockerfile /{name}\n"));
+    }
+    let (host, prefix) = (stack::registry(), &workspace.prefix);
+    workspace.write(
+        "containers.toml",
+        format!(
+            "version = 1\n[registry]\nprovider = \"oci\"\nhost = \"{host}\"\nrepository = \"{prefix}/all\"\n\
+             [cache]\nexport = \"always\"\n[discover]\nroots = [\"containers/*\"]\n"
+        ),
+    );
+    workspace.commit();
+    workspace.deploy(&["--release", "r1"]);
+    // A branch whose cache of `etl` would have the name that the shared cache of `etl-gpu` has, and another one.
+    workspace.git(&["checkout", "--quiet", "-b", "x"]);
+    for name in ["etl", "etl-gpu", "train"] {
+        workspace.dockerfile(name, &format!("FROM scratch\nCOPY Dockerfile /{name}-x\n"));
+    }
+    workspace.commit();
+    workspace.deploy(&["--release", "r2"]);
+    workspace.git(&["checkout", "--quiet", "main"]);
+    let all = format!("{prefix}/all");
+    let caches = || -> Vec<String> {
+        let mut tags = tags(&all);
+        tags.retain(|tag| tag.starts_with("buildcache"));
+        tags
+    };
+    let shared = ["buildcache-etl", "buildcache-etl-gpu", "buildcache-train"];
+    // A branch's is marked, so that it reads as nobody else's.
+    let of_x = ["etl-gpu", "etl", "train"].map(|name| {
+        let start = format!("buildcache-{name}-x-");
+        let found = caches().into_iter().find(|tag| tag.starts_with(&start));
+        found.unwrap_or_else(|| panic!("no {start}: {:?}", caches()))
+    });
+    let mut both = shared.map(str::to_owned).to_vec();
+    both.extend(of_x.clone());
+    both.sort_unstable();
+    assert_eq!(caches(), both);
+    let before = tags(&all);
+    let prune = |arguments: &[&str]| {
+        let ended = workspace.run(&[&["cache", "prune", "--yes"], arguments].concat());
+        assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    };
+    // No container has a branch of this name.
+    prune(&["--branch", "gpu"]);
+    assert_eq!(tags(&all), before);
+    prune(&["etl", "--branch", "x"]);
+    both.retain(|tag| *tag != of_x[1]);
+    assert_eq!(caches(), both);
+    prune(&["--branch", "x"]);
+    assert_eq!(caches(), shared);
+    prune(&["etl", "--all"]);
+    assert_eq!(caches(), ["buildcache-etl-gpu", "buildcache-train"]);
+    // Images are no caches.
+    for name in ["etl", "etl-gpu", "train"] {
+        for tag in ["latest", "r1", "r2"] {
+            assert!(manifest(&all, &format!("{name}-{tag}")).is_some());
+        }
+    }
+}
