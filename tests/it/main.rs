@@ -24,6 +24,7 @@ mod limits;
 mod lock;
 mod manifest;
 mod options;
+mod release_deploys;
 mod release_faults;
 mod release_history;
 mod release_quotas;

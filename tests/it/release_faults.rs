@@ -1,12 +1,10 @@
-//! Promotions and deploys that are killed, refused or cut at every single request that they make.
+//! Promotions that are killed, refused or cut at every single request that they make.
 
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::gate::{Answer, Gate};
 use crate::support::registry::{self, tags};
-use crate::support::releases::{NAMES, change, four, manifest_beside, set};
+use crate::support::releases::{NAMES, change, four, manifest_beside, set, through};
 use crate::support::stack;
 use crate::support::workspace::{Ended, Workspace};
 
@@ -41,26 +39,6 @@ fn on_r1(workspace: &Workspace, name: &str) -> String {
 fn promote(workspace: &Workspace, file: &str, release: &str, channel: &str) -> Ended {
     workspace.run(&["-f", file, "promote", release, "--channel", channel])
 }
-
-/// Starts it, with a gate that does this to request number `at`; how it ended, `None` when it was killed.
-fn through(workspace: &Workspace, arguments: &[&str], gate: &Gate) -> (Option<i32>, String) {
-    let mut command = workspace.skiff(arguments);
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    gate.aim(child.id());
-    let output = child.wait_with_output().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&text).into_owned(),
-    )
-}
-
-/// Marks that the release has not begun.
-const UNTIL_RELEASE: u32 = 1 << 31;
 
 fn gate_at(at: u64, answer: Answer) -> Gate {
     Gate::scripted(stack::registry(), move |asked| {
@@ -158,101 +136,6 @@ fn a_promotion_that_meets_a_passing_fault_at_any_of_its_requests_gets_through() 
         Answer::Status(503),
     ];
     hit_every_request("passing", &passing);
-}
-
-#[test]
-fn alone_a_deploy_that_is_killed_while_it_releases_is_finished_by_the_next_run() {
-    let workspace = four("0");
-    let state = format!("{}/skiff", workspace.prefix);
-    let arguments = |file: &'static str, release: &str| -> Vec<String> {
-        [
-            "-f",
-            file,
-            "deploy",
-            "--all",
-            "--allow-dirty",
-            "--progress",
-            "quiet",
-            "--release",
-            release,
-        ]
-        .map(str::to_owned)
-        .to_vec()
-    };
-    // One gate for all: its name is part of the images. Requests that are left to the one that is hit, once the builds are
-    // over (from the first look at the list of records); and whether that one is let pass first.
-    let aim: Arc<Mutex<Option<(u32, Answer)>>> = Arc::default();
-    let aimed = Arc::clone(&aim);
-    let gate = Gate::scripted(stack::registry(), move |asked| {
-        let mut aim = aimed.lock().unwrap();
-        let (left, answer) = aim.as_mut()?;
-        asked.own?;
-        if asked.path.ends_with("/skiff/tags/list") {
-            *left &= !UNTIL_RELEASE;
-        }
-        if *left & UNTIL_RELEASE != 0 {
-            return None;
-        }
-        let answer = *answer;
-        if *left == 0 {
-            *aim = None;
-            return Some(answer);
-        }
-        *left -= 1;
-        None
-    });
-    manifest_beside(&workspace, "k.toml", &gate.host(), &state);
-    workspace.commit();
-    let deploy = |release: &str| {
-        let arguments = arguments("k.toml", release);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        through(&workspace, &arguments, &gate)
-    };
-    let (code, text) = deploy("base");
-    assert_eq!(code, Some(0), "{text}");
-    let mut stands = set(&workspace, "latest");
-    // Every request is hit where no images are built, above; here every third one.
-    for n in (0..200).step_by(3) {
-        change(&workspace, &format!("{n}"));
-        let answer = if n % 2 == 0 {
-            Answer::Kill
-        } else {
-            Answer::KillAfter
-        };
-        gate.aim(0);
-        *aim.lock().unwrap() = Some((n | UNTIL_RELEASE, answer));
-        let (code, text) = deploy(&format!("k{n}"));
-        *aim.lock().unwrap() = None;
-        let new = set(&workspace, &format!("k{n}"));
-        assert!(new.iter().all(Option::is_some), "{text}");
-        for (now, (old, new)) in set(&workspace, "latest")
-            .iter()
-            .zip(stands.iter().zip(&new))
-        {
-            assert!(now == old || now == new, "{n}: {text}");
-        }
-        let before = gate.seen().len();
-        let (next, text) = deploy(&format!("n{n}"));
-        assert_eq!(next, Some(0), "{n}: {text}");
-        stands = set(&workspace, "latest");
-        assert!(stands == set(&workspace, &format!("n{n}")), "{n}: {text}");
-        // Nothing was built and pushed again: no layer travels.
-        let layers = |line: &&String| line.contains("PUT") && line.contains("/blobs/uploads/");
-        let pushed: Vec<String> = gate.seen()[before..]
-            .iter()
-            .filter(layers)
-            .cloned()
-            .collect();
-        assert!(
-            pushed.iter().all(|line| line.contains("/skiff/")),
-            "{n}: {pushed:?}"
-        );
-        if code.is_some() {
-            assert_eq!(code, Some(0));
-            assert!(n > 20, "only {n} requests were hit");
-            break;
-        }
-    }
 }
 
 #[test]

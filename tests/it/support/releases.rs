@@ -1,7 +1,10 @@
 //! Four containers that build in no time, and eyes on what their channels stand on.
 
+use std::process::Stdio;
+
 use serde_json::Value;
 
+use super::gate::Gate;
 use super::registry::manifest;
 use super::workspace::Workspace;
 
@@ -65,4 +68,25 @@ pub(crate) fn manifest_beside(workspace: &Workspace, file: &str, host: &str, sta
              [release]\nstate = \"{state}\"\n[cache]\nbackend = \"none\"\n[discover]\nroots = [\"containers/*\"]\n"
         ),
     );
+}
+
+/// Runs it to its end, with a gate that aims at it: its exit code, `None` when it was killed, and all that it said.
+pub(crate) fn through(
+    workspace: &Workspace,
+    arguments: &[&str],
+    gate: &Gate,
+) -> (Option<i32>, String) {
+    let mut command = workspace.skiff(arguments);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    gate.aim(child.id());
+    let output = child.wait_with_output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
 }
