@@ -78,7 +78,12 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Say what differs between the sources of a container and its published image
     Why(WhyArgs),
-    /// List what a container is made from: the files that are sent as context, each with its hash
+    /// List what a container is made from: its key with all that the key is made of, and the files that are sent as
+    /// context, each with its hash
+    ///
+    /// Arguments and labels are shown as the hashes that the key has of them, secrets not at all. The digests of base
+    /// images are asked for at their registries; where one does not answer, the key and that digest are told as not
+    /// known, with the reason, and all the rest is listed: exit code 0.
     Inputs(InputsArgs),
     /// List what was released, promoted and rolled back
     Releases(ReleasesArgs),

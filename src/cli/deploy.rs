@@ -25,7 +25,7 @@ use crate::engine::releasing::Releasing;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
 use crate::manifest;
-use crate::manifest::model::{CacheBackend, Container, ProjectManifest, Provider};
+use crate::manifest::model::{CacheBackend, Container, Platform, ProjectManifest, Provider};
 use crate::plan::{self, Orders, Plan};
 use crate::profile;
 use crate::project::{self, Project};
@@ -47,7 +47,7 @@ pub(crate) async fn run(
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
-    let (mut project, warnings) = load(&request, invocation, environment)?;
+    let (mut project, warnings) = load(&request.platforms, invocation, environment)?;
     warn(&warnings, output);
     let mut survey = Survey::new(&project.manifest, environment)?;
     let ecr = registry::locate(&mut project.manifest, request.dry_run).await?;
@@ -165,9 +165,9 @@ async fn released(
     released::read(&store, channel, request.dry_run).await
 }
 
-/// The manifest and its Dockerfiles.
-fn load(
-    request: &DeployRequest,
+/// The manifest and its Dockerfiles. `platforms`: instead of the manifest's, if there are any.
+pub(super) fn load(
+    platforms: &[Platform],
     invocation: &Invocation,
     environment: &Environment,
 ) -> Result<(Project, Vec<Diagnostic>), Error> {
@@ -175,8 +175,8 @@ fn load(
     let shown = project::shown(&path, &environment.directory);
     let (mut manifest, warnings) = manifest::load(&path, &shown)?;
     for container in manifest.containers.values_mut() {
-        if !request.platforms.is_empty() {
-            container.platforms.clone_from(&request.platforms);
+        if !platforms.is_empty() {
+            platforms.clone_into(&mut container.platforms);
         }
         epoch(container, environment)?;
     }
@@ -221,14 +221,14 @@ fn one_platform(plan: &Plan) -> Result<(), Vec<Diagnostic>> {
     }
 }
 
-fn warn(warnings: &[Diagnostic], output: &Output) {
+pub(super) fn warn(warnings: &[Diagnostic], output: &Output) {
     debug_assert!(
         warnings
             .iter()
             .all(|warning| warning.severity == Severity::Warning)
     );
     if !warnings.is_empty() {
-        output.err(&human::render(warnings, output.color));
+        output.err(&human::render(warnings, output.screen()));
     }
 }
 
@@ -300,7 +300,10 @@ async fn execute(
         () = cancel.cancelled() => return Err(interrupted()),
     };
     if let Err(warning) = &bucket {
-        output.err(&human::render(std::slice::from_ref(warning), output.color));
+        output.err(&human::render(
+            std::slice::from_ref(warning),
+            output.screen(),
+        ));
     }
     let search = builder::find(&plan, project, request, &credentials, environment);
     let search = Box::pin(search);
@@ -436,7 +439,7 @@ fn conclude(outcome: &RunOutcome, plan: &Plan, invocation: &Invocation, output: 
         if let (ContainerStatus::Failed, Some(failed)) = (container.status, &container.failure) {
             output.err(&format!(
                 "\n{}",
-                failure::render(name, failed, output.color)
+                failure::render(name, failed, output.screen())
             ));
         }
     }

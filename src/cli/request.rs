@@ -257,7 +257,7 @@ fn platform(text: &str) -> Result<Platform, Diagnostic> {
 }
 
 /// `--release`, else `TIMESTAMP`, else the time.
-fn release(flag: Option<&str>, environment: &Environment) -> Result<Tag, Diagnostic> {
+pub(super) fn release(flag: Option<&str>, environment: &Environment) -> Result<Tag, Diagnostic> {
     let (source, name) = match (flag, environment.get("TIMESTAMP")) {
         (Some(name), _) => ("--release", name.to_owned()),
         (None, Some(name)) => ("TIMESTAMP in the environment", name.to_owned()),

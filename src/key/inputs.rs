@@ -49,6 +49,11 @@ impl Inputs {
         }
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let inputs = self.0.iter();
+        inputs.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Lengths stand before texts: no two sets of inputs are the same bytes.
     pub(crate) fn key(&self) -> Key {
         let mut hash = Sha256::new();

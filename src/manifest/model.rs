@@ -52,6 +52,11 @@ impl ProjectManifest {
         self.root.join(name).with_extension("lock")
     }
 
+    /// Whether it is known which registry images go to.
+    pub(crate) fn is_located(&self) -> bool {
+        self.registry.host.name() != super::registry::STAND_IN
+    }
+
     /// Puts the host that ECR names in the place of the one that stood in for it.
     pub(crate) fn locate(&mut self, host: &RegistryHost, plain_http: bool) {
         let stand_in = std::mem::replace(&mut self.registry.host, host.clone());

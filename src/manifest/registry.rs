@@ -10,6 +10,9 @@ use super::pattern;
 use crate::diagnostic::{Diagnostic, SourceText, Span};
 use crate::reference::{RegistryHost, Repository};
 
+/// The host where it is not known yet, or wrong.
+pub(super) const STAND_IN: &str = "registry.invalid";
+
 /// What every container's names come from.
 pub(super) struct Naming {
     pub registry: Registry,
@@ -71,7 +74,7 @@ pub(super) fn read(
         Provider::Oci => text("host").and_then(|h| RegistryHost::new(&h).ok()),
         Provider::Ecr(ecr) => ecr.host(),
     };
-    let Some(host) = host.or_else(|| RegistryHost::new("registry.invalid").ok()) else {
+    let Some(host) = host.or_else(|| RegistryHost::new(STAND_IN).ok()) else {
         return (None, diagnostics);
     };
     let repository = table.text("repository");

@@ -18,6 +18,7 @@ mod ecr;
 mod explained;
 mod failures;
 mod ignore;
+mod inputs;
 mod interrupts;
 mod keys;
 mod limits;
