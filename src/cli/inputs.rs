@@ -25,7 +25,7 @@ use crate::plan::{self, ImageOutput, Orders, PlannedContainer};
 use crate::project::{self, Project};
 use crate::registry::credentials::CredentialSources;
 use crate::release::channel::{self, ChannelRequest, Sources};
-use crate::report::inputs::{ContextFiles, Inputs};
+use crate::report::inputs::{ContextFiles, Listing};
 use crate::report::output::Output;
 use crate::resolve::{self, Settings};
 
@@ -52,10 +52,10 @@ pub(crate) async fn run(
         read.push(ContextFiles::new(context, files, &root));
     }
     let planned = keyed(&mut project, &container, index, environment, output).await?;
-    let inputs = Inputs::new(&planned, read);
+    let listing = Listing::new(&planned, read);
     output.out(&match args.format {
-        FormatArg::Human => inputs.human(),
-        FormatArg::Json => inputs.json(),
+        FormatArg::Human => listing.human(),
+        FormatArg::Json => listing.json(),
     });
     Ok(ExitCode::SUCCESS)
 }

@@ -18,7 +18,7 @@ use crate::resolve::Unknown;
 
 /// Everything that can change a container's image.
 #[derive(Debug, Serialize)]
-pub(crate) struct Inputs<'a> {
+pub(crate) struct Listing<'a> {
     container: &'a str,
     /// `None`: it has none, or not all of its inputs are known.
     key: Option<&'a str>,
@@ -118,7 +118,7 @@ impl File {
     }
 }
 
-impl<'a> Inputs<'a> {
+impl<'a> Listing<'a> {
     pub(crate) fn new(planned: &'a PlannedContainer, contexts: Vec<ContextFiles<'a>>) -> Self {
         let keyed = &planned.keyed;
         Self {
@@ -244,7 +244,7 @@ mod tests {
             input: Some("image:python:3.11".into()),
             why: "its base image `python:3.11` is not known: no answer within 15 s".into(),
         }];
-        let inputs = Inputs {
+        let inputs = Listing {
             container: "etl",
             key: None,
             inputs: &known,

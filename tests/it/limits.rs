@@ -61,18 +61,18 @@ fn alone_a_gigabyte_in_20_000_files_is_sent_in_64_mib() {
     assert!(peak > 0 && peak <= MAX_PEAK_KIB, "peak {peak} KiB");
 }
 
-/// As data, like Docker's client: the protocol knows no holes. Its size has more than 32 bits.
+/// As data, like Docker's client: the protocol knows no holes. Its size has more than 31 bits.
 #[test]
 fn alone_a_sparse_file_is_sent_in_64_mib() {
     let workspace = Workspace::with(&[(
         "etl",
-        "FROM BUSYBOX AS files\nRUN --mount=target=/src wc -c < /src/sparse > /count && tail -c 3 /src/sparse >> /count\n\
+        "FROM BUSYBOX AS files\nRUN --mount=target=/src stat -c %s /src/sparse > /count && tail -c 3 /src/sparse >> /count\n\
          FROM scratch\nCOPY --from=files /count /\n",
     )]);
     workspace.write("containers/etl/sparse", "");
     let path = workspace.root().join("containers/etl/sparse");
     let mut file = std::fs::File::create(path).unwrap();
-    file.set_len(4 << 30).unwrap();
+    file.set_len(2 << 30).unwrap();
     file.seek(SeekFrom::End(0)).unwrap();
     file.write_all(b"end").unwrap();
     let (code, peak) = peak(start(&workspace));
@@ -81,7 +81,7 @@ fn alone_a_sparse_file_is_sent_in_64_mib() {
     let repository = workspace.repository("etl");
     let layer = image::layer(&repository, &registry::layers(&repository, "r1")[0]);
     let text = String::from_utf8_lossy(&layer).into_owned();
-    assert!(text.contains("4294967299\nend"), "{text}");
+    assert!(text.contains("2147483651\nend"), "{text}");
 }
 
 /// All of them are read for the key: by name and type, as git knows what is in them.

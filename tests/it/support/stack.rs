@@ -134,14 +134,14 @@ impl SecondEngine {
 
     /// With the store, and for [`Self::kill`].
     pub(crate) fn mortal() -> Self {
-        let mut engine = Self::start(true, Self::alone);
+        let mut engine = Self::start(true, |dockerd| Self::alone(&dockerd));
         engine.alone = true;
         engine
     }
 
-    fn alone(dockerd: Command) -> Command {
+    fn alone(dockerd: &Command) -> Command {
         let namespaces = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-        within(&[&["unshare"], &namespaces[..]].concat(), &dockerd)
+        within(&[&["unshare"], &namespaces[..]].concat(), dockerd)
     }
 
     /// Ends it as a machine ends that loses its power: at once, with every process that it has started.
@@ -159,7 +159,7 @@ impl SecondEngine {
             let _ = std::fs::remove_file(&path);
             let _ = std::fs::remove_dir_all(&path);
         }
-        self.process = Self::run(self.folder.path(), Self::alone);
+        self.process = Self::run(self.folder.path(), |dockerd| Self::alone(&dockerd));
     }
 
     fn start(containerd_store: bool, place: impl FnOnce(Command) -> Command) -> Self {
