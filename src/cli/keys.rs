@@ -15,6 +15,7 @@ use crate::environment::Environment;
 use crate::key::BuildReason;
 use crate::key::reason::is_files;
 use crate::plan::{Plan, PlannedContainer, Work};
+use crate::plan_file::PlanFile;
 use crate::project::Project;
 use crate::registry::Client;
 use crate::resolve::{self, Settings};
@@ -27,7 +28,10 @@ pub(super) async fn settle(
     registry: &Client,
     environment: &Environment,
 ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
-    let pinned = lock::honour(plan, project, request, registry, environment).await?;
+    let mut pinned = lock::honour(plan, project, request, registry, environment).await?;
+    pinned
+        .digests
+        .extend(request.given.iter().flat_map(PlanFile::bases));
     let checkout = Checkout::find(&project.manifest.root).map_err(|error| vec![error.into()])?;
     let read = tokio::task::spawn_blocking(move || {
         let index = checkout.as_ref().map(Index::read).unwrap_or_default();

@@ -25,7 +25,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 pub(crate) use check::{Unfit, check};
-pub(crate) use lookup::{Lookup, Published};
+pub(crate) use lookup::{Lookup, Published, key_in};
 pub(crate) use sources::Trees;
 
 use self::bases::Bases;
@@ -208,7 +208,7 @@ impl Asking<'_> {
         case.trees.as_ref().map_err(Clone::clone)?.set(&mut inputs);
         for image in &recipe.images {
             match self.digests.get(image) {
-                Some(Ok(digest)) => inputs.set(format!("image:{image}"), digest.to_string()),
+                Some(Ok(digest)) => inputs.set_image(image, digest),
                 Some(Err(why)) => {
                     return Err(format!("its base image `{image}` is not known: {why}"));
                 }
@@ -265,8 +265,7 @@ impl Asking<'_> {
                 if let Some(why) = before {
                     return (name, key, Lookup::Failed(why));
                 }
-                let container = &planned.container;
-                let found = lookup::key(&key, container, &container.repository, registry).await;
+                let found = lookup::key(&key, planned, registry).await;
                 if let (Lookup::Failed(why), Ok(mut silent)) = (&found, silent.lock()) {
                     silent.get_or_insert_with(|| why.clone());
                 }
@@ -348,8 +347,17 @@ impl Asking<'_> {
             let Some(planned) = self.plan.containers.get_mut(&name) else {
                 continue;
             };
-            if let Some((_, Lookup::Found { manifest, .. })) = &case.answer {
+            if let Some((
+                _,
+                Lookup::Found {
+                    manifest,
+                    repository,
+                    ..
+                },
+            )) = &case.answer
+            {
                 work = Work::Keep(manifest.clone());
+                planned.container.repository.clone_from(repository);
             }
             if let Work::Build(reason) = &work {
                 unkeyed.note(&name, reason);
