@@ -196,12 +196,17 @@ pub(crate) struct StatusArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PromoteArgs {
     /// The release's name, as `skiff releases` lists it
-    #[arg(value_name = "RELEASE")]
-    pub(crate) release: String,
+    #[arg(value_name = "RELEASE", required_unless_present = "plan")]
+    pub(crate) release: Option<String>,
 
     /// These containers of it only [default: all]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
+
+    /// The set of this plan (`skiff plan --out FILE`), once all of it is built: `deploy --plan FILE --no-promote`, by one job
+    /// or by many
+    #[arg(long, value_name = "FILE", conflicts_with = "release")]
+    pub(crate) plan: Option<PathBuf>,
 
     /// Move the channel though it stands on a diverged, unknown or newer commit
     #[arg(long)]
@@ -316,6 +321,10 @@ pub(crate) struct DeployArgs {
     /// The containers that changed since this commit, branch or tag [default: since the last release, as far as that is known]
     #[arg(long, value_name = "REV", conflicts_with_all = ["names", "all"])]
     pub(crate) since: Option<String>,
+
+    /// What this plan says (`skiff plan --out FILE`): its release, its base images, and of its containers all or those named
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "since", "release", "tag", "no_cache", "platform"])]
+    pub(crate) plan: Option<PathBuf>,
 
     /// Print what would be done, and do nothing
     #[arg(long)]

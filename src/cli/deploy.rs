@@ -31,7 +31,7 @@ use crate::profile;
 use crate::project::{self, Project};
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
-use crate::release::channel::{self, ChannelRequest, Sources};
+use crate::release::channel::{self, ChannelDecision, ChannelRequest, Sources};
 use crate::release::lineage::History;
 use crate::release::publish::Circumstances;
 use crate::release::record::Home;
@@ -63,9 +63,11 @@ pub(crate) async fn run(
         released = released(&project, &survey, &request, &credentials, &client) => released,
         () = cancel.cancelled() => return Err(interrupted()),
     };
-    let selected = survey.select(&project, &request.selection, released.as_ref())?;
+    let selected = survey.select(&project, &request, released.as_ref())?;
     let sources = survey.sources(&project, &selected.containers)?;
-    let mut plan = make_plan(&project, selected, &request, &sources)?;
+    let channels = channel::decide(&project.manifest.channels, &sources, &request.channels);
+    let untrusted = !channels.is_trusted() && project.manifest.distrust();
+    let mut plan = make_plan(&project, selected, &request, channels, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
     one_platform(&plan)?;
     let said = tokio::select! {
@@ -73,6 +75,10 @@ pub(crate) async fn run(
         () = cancel.cancelled() => return Err(interrupted()),
     };
     warn(&said, output);
+    let strayed = request.given.as_ref().map(|given| given.differences(&plan));
+    if let Some(errors) = strayed.filter(|errors| !errors.is_empty()) {
+        return Err(errors.into());
+    }
     if request.dry_run {
         return tell_plan(&plan, request.plan.as_ref(), output);
     }
@@ -85,6 +91,7 @@ pub(crate) async fn run(
     cost::rank(&mut plan, &project.graph, released.as_ref());
     let mut circumstances = ci::circumstances(&sources, environment);
     circumstances.reason.clone_from(&request.reason);
+    circumstances.leaves_no_record |= untrusted;
     execute(
         plan,
         &project,
@@ -236,9 +243,9 @@ fn make_plan(
     project: &Project,
     selected: Selected,
     request: &DeployRequest,
+    channels: ChannelDecision,
     sources: &Sources,
 ) -> Result<Plan, Error> {
-    let channels = channel::decide(&project.manifest.channels, sources, &request.channels);
     let orders = Orders {
         release: request.release.clone(),
         channels,

@@ -16,6 +16,7 @@ use crate::environment::Environment;
 use crate::key::BuildReason;
 use crate::key::reason::is_files;
 use crate::plan::{Plan, PlannedContainer, Work};
+use crate::plan_file::PlanFile;
 use crate::project::Project;
 use crate::registry::Client;
 use crate::resolve::{self, Settings};
@@ -29,7 +30,10 @@ pub(super) async fn settle(
     environment: &Environment,
 ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
     let dry_run = request.dry_run;
-    let pinned = lock::honour(plan, project, dry_run, registry, environment).await?;
+    let mut pinned = lock::honour(plan, project, dry_run, registry, environment).await?;
+    pinned
+        .digests
+        .extend(request.given.iter().flat_map(PlanFile::bases));
     let found = checkout(&project.manifest.root).await;
     let (checkout, index) = found.map_err(|error| vec![error])?;
     let now = clock::timestamp();

@@ -11,6 +11,7 @@ mod keys;
 mod lock;
 mod moving;
 mod opened;
+mod promotion;
 mod registry;
 mod released;
 mod releases;

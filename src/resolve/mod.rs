@@ -26,7 +26,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 pub(crate) use check::{Unfit, check};
-pub(crate) use lookup::{Lookup, Published};
+pub(crate) use lookup::{Lookup, Published, key_in};
 pub(crate) use made::Unknown;
 pub(crate) use sources::Trees;
 
@@ -226,7 +226,7 @@ impl Asking<'_> {
         for image in &recipe.images {
             let input = format!("image:{image}");
             match self.digests.get(image) {
-                Some(Ok(digest)) => made.inputs.set(input, digest.to_string()),
+                Some(Ok(digest)) => made.inputs.set_image(image, digest),
                 Some(Err(why)) => {
                     let why = format!("its base image `{image}` is not known: {why}");
                     made.lack(Some(input), why);
@@ -291,8 +291,7 @@ impl Asking<'_> {
                 if let Some(why) = before {
                     return (name, key, Lookup::Failed(why));
                 }
-                let container = &planned.container;
-                let found = lookup::key(&key, container, &container.repository, registry).await;
+                let found = lookup::key(&key, planned, registry).await;
                 if let (Lookup::Failed(why), Ok(mut silent)) = (&found, silent.lock()) {
                     silent.get_or_insert_with(|| why.clone());
                 }
@@ -376,8 +375,17 @@ impl Asking<'_> {
             let Some(planned) = self.plan.containers.get_mut(&name) else {
                 continue;
             };
-            if let Some((_, Lookup::Found { manifest, .. })) = &case.answer {
+            if let Some((
+                _,
+                Lookup::Found {
+                    manifest,
+                    repository,
+                    ..
+                },
+            )) = &case.answer
+            {
                 work = Work::Keep(manifest.clone());
+                planned.container.repository.clone_from(repository);
             }
             if let Work::Build(reason) = &work {
                 unkeyed.note(&name, reason);

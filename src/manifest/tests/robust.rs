@@ -137,12 +137,12 @@ fn thousands_of_errors_are_cut() {
 
 /// Each fixed key with the table that it stands in.
 fn fixed_keys() -> Vec<(&'static str, &'static str)> {
-    let Kind::Table(_, top) = &MANIFEST else {
+    let Kind::Table(top) = &MANIFEST else {
         return vec![];
     };
     let inner = |key: &'static Key| match &key.kind {
-        Kind::Table(_, keys) => keys.iter().map(|k| (key.name, k.name)).collect(),
-        Kind::Map(_, Kind::Table(_, keys)) => keys
+        Kind::Table(keys) => keys.iter().map(|k| (key.name, k.name)).collect(),
+        Kind::Map(_, Kind::Table(keys)) => keys
             .iter()
             .map(|k| ("containers.x", k.name))
             .collect::<Vec<_>>(),
