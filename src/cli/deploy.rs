@@ -89,6 +89,7 @@ pub(crate) async fn run(
             history: history(&project.manifest.root)?,
             registry: client,
             cancel,
+            released,
         };
         return nothing::run(&plan, mover, &request, invocation, output).await;
     }

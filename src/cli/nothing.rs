@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::deploy::{cannot_write, create};
 use super::opened::missed;
+use super::released::Released;
 use super::request::{DeployRequest, Invocation};
 use crate::atomic_file;
 use crate::cancel::CancellationToken;
@@ -26,6 +27,8 @@ pub(super) struct Finishing {
     pub(super) history: History,
     pub(super) registry: Client,
     pub(super) cancel: CancellationToken,
+    /// What was read of a channel before.
+    pub(super) released: Option<Released>,
 }
 
 pub(super) async fn run(
@@ -54,9 +57,10 @@ pub(super) async fn run(
         cancel: finishing.cancel,
         manifests: std::collections::HashMap::new(),
     };
+    let released = finishing.released.as_ref();
     let mut unfinished = None;
     for channel in &plan.channels.moves {
-        if let Err(error) = finish(&mut mover, channel).await {
+        if let Err(error) = finish(&mut mover, channel, released).await {
             let title =
                 format!("what an earlier run has left of {channel} was not finished: {error}");
             let helps = error.help(&mover.store).into_iter();
@@ -76,7 +80,16 @@ pub(super) async fn run(
 }
 
 /// Moves the channel to where its records say, if there are any that its checkpoint does not know.
-async fn finish(mover: &mut Mover, channel: &Tag) -> Result<(), Stopped> {
+async fn finish(
+    mover: &mut Mover,
+    channel: &Tag,
+    released: Option<&Released>,
+) -> Result<(), Stopped> {
+    if let Some(released) = released
+        && released.has_settled(channel, &mover.store.tags().await?)
+    {
+        return Ok(());
+    }
     if mover.view(channel, None).await?.fresh.is_empty() {
         return Ok(());
     }

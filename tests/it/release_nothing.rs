@@ -1,6 +1,7 @@
 //! A run that has nothing to build still finishes what a killed one has left.
 
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
 use crate::support::gate::{Answer, Gate};
 use crate::support::releases::{change, four, manifest_beside, set, standing};
@@ -33,4 +34,26 @@ fn what_a_killed_rollback_left_is_finished_by_a_deploy_that_has_nothing_to_do() 
     );
     assert!(set(&workspace, "latest") == set(&workspace, "r1"));
     assert_eq!(standing(&workspace, "latest")["pending"], false);
+}
+
+#[test]
+fn a_run_with_nothing_to_do_asks_three_times() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let gate = Gate::scripted(stack::registry(), move |asked| {
+        let mut seen = seen.lock().unwrap();
+        seen.push(format!("{} {}", asked.method, asked.path));
+        None
+    });
+    let workspace = four("1");
+    workspace.manifest_for(&gate.host(), "[cache]\nbackend = \"none\"\n");
+    workspace.commit();
+    workspace.deploy(&[]);
+    asked.lock().unwrap().clear();
+    let ended = workspace.deploy_changed(&[]);
+    assert!(ended.stdout.contains("nothing changed"), "{}", ended.stdout);
+    // What the channel stands on (a manifest and its blob), and whether there are records that it does not know.
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(asked[2].contains("/tags/list"), "{asked:?}");
 }
