@@ -8,7 +8,7 @@ use super::args::{FormatArg, PlanFormatArg};
 use super::released::{self, Released};
 use super::request::{DeployRequest, Invocation, PlanRequest, Selection};
 use super::selection::{Selected, Survey};
-use super::{builder, contexts, cost, keys, registry};
+use super::{builder, contexts, cost, keys, nothing, registry};
 use crate::atomic_file;
 use crate::buildkit::dial::choose::Found;
 use crate::buildkit::session::auth::AuthService;
@@ -50,7 +50,8 @@ pub(crate) async fn run(
     let (mut project, warnings) = load(&request.platforms, invocation, environment)?;
     warn(&warnings, output);
     let mut survey = Survey::new(&project.manifest, environment)?;
-    let ecr = registry::locate(&mut project.manifest, request.dry_run).await?;
+    let (ecr, said) = registry::locate(&mut project.manifest, request.dry_run).await?;
+    warn(said.as_slice(), output);
     let credentials = CredentialSources {
         ecr,
         ..CredentialSources::new(environment.docker_config())
@@ -83,7 +84,14 @@ pub(crate) async fn run(
         return tell_plan(&plan, request.plan.as_ref(), output);
     }
     if plan.containers.is_empty() {
-        return nothing(&plan, &request, invocation, output).await;
+        let mover = nothing::Finishing {
+            store: Store::new(client.clone(), project.manifest.state.clone()),
+            history: history(&project.manifest.root)?,
+            registry: client,
+            cancel,
+            released,
+        };
+        return nothing::run(&plan, mover, &request, invocation, output).await;
     }
     let built = plan.containers.iter().filter(|(name, _)| plan.builds(name));
     let built = built.map(|(_, planned)| &planned.container);
@@ -255,32 +263,6 @@ fn make_plan(
         base: selected.base,
     };
     Ok(plan::make(project, &selected.containers, orders, sources)?)
-}
-
-/// A run that has nothing to do, told as every run is.
-async fn nothing(
-    plan: &Plan,
-    request: &DeployRequest,
-    invocation: &Invocation,
-    output: &Output,
-) -> Result<ExitCode, Error> {
-    let file = invocation.events.as_deref().map(create).transpose()?;
-    if let Some(path) = &request.metadata_file {
-        create(path)?;
-        atomic_file::write(path, b"{}\n").map_err(|error| cannot_write(path, &error))?;
-    }
-    let progress = match invocation.progress {
-        Progress::Json => Progress::Json,
-        _ => Progress::Quiet,
-    };
-    let (events, receiver) = Events::channel();
-    let reporter = report::spawn(receiver, progress, file, output.clone());
-    dispatcher::nothing(plan, events).await;
-    let _ = reporter.await;
-    if progress != Progress::Json {
-        output.out(&report::plan::nothing(plan));
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a run is made of")]
@@ -464,7 +446,7 @@ pub(super) fn create(path: &Path) -> Result<File, Diagnostic> {
     File::create(path).map_err(|error| cannot_write(path, &error))
 }
 
-fn cannot_write(path: &Path, error: &std::io::Error) -> Diagnostic {
+pub(super) fn cannot_write(path: &Path, error: &std::io::Error) -> Diagnostic {
     Diagnostic::error(format!("cannot write {}: {error}", path.display()))
         .help("see that its folder exists and may be written to")
 }

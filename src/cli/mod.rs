@@ -10,6 +10,7 @@ mod inputs;
 mod keys;
 mod lock;
 mod moving;
+mod nothing;
 mod opened;
 mod promotion;
 mod registry;

@@ -151,12 +151,7 @@ impl<'a> Moving<'a> {
 
     /// Nothing of this command's own is to move; what others have left half-way is.
     async fn finish(mut self, channel: &Tag, why: String) -> Result<ExitCode, Error> {
-        let nothing = Own {
-            tag: channel.clone(),
-            release: channel.clone(),
-            containers: IndexMap::new(),
-            before: IndexMap::new(),
-        };
+        let nothing = Own::nothing(channel);
         if let Err(error) = self.opened.mover.converge(channel, &nothing).await {
             let title = format!(
                 "{why}; what an earlier run has left of {channel} was not finished: {error}"

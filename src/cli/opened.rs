@@ -51,7 +51,7 @@ pub(super) async fn connect(
     if !warnings.is_empty() {
         output.err(&human::render(&warnings, output.screen()));
     }
-    let ecr = registry::locate(&mut manifest, false).await?;
+    let (ecr, _) = registry::locate(&mut manifest, false).await?;
     let credentials = CredentialSources {
         ecr: ecr.clone(),
         ..CredentialSources::new(environment.docker_config())

@@ -27,6 +27,7 @@ mod manifest;
 mod options;
 mod plan_file;
 mod release_faults;
+mod release_nothing;
 mod release_quotas;
 mod release_races;
 mod release_shared;
