@@ -72,17 +72,15 @@ async fn keyed(
     for container in project.manifest.containers.values_mut() {
         container.tags.clear();
     }
-    let ecr = match registry::locate(&mut project.manifest, false).await {
-        Ok(ecr) => ecr,
-        Err(error) => {
-            let unasked = error.diagnostics.into_iter().map(|said| Diagnostic {
-                severity: Severity::Warning,
-                ..said
-            });
-            warn(&unasked.collect::<Vec<_>>(), output);
-            None
-        }
+    let (ecr, said) = match registry::locate(&mut project.manifest, true).await {
+        Ok((ecr, said)) => (ecr, said.into_iter().collect()),
+        Err(error) => (None, error.diagnostics),
     };
+    let said = said.into_iter().map(|said| Diagnostic {
+        severity: Severity::Warning,
+        ..said
+    });
+    warn(&said.collect::<Vec<_>>(), output);
     let credentials = CredentialSources {
         ecr,
         ..CredentialSources::new(environment.docker_config())

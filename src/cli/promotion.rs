@@ -172,7 +172,7 @@ async fn planned(opened: &Opened, path: &Path) -> Result<Set, Error> {
         containers: IndexMap::new(),
         tags: vec![],
     };
-    let (plan, opened) = (&plan, &*opened);
+    let (plan, opened) = (&plan, opened);
     let looks = plan
         .released()
         .map(async |image| (image, look(opened, image, plan).await));

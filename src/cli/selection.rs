@@ -82,7 +82,7 @@ impl Survey {
         let containers = match selection {
             Selection::All { reason } => every(project, reason),
             Selection::Named(names) => named(project, names)?,
-            Selection::Planned(names) => planned(project, names, given)?,
+            Selection::Planned(names) => planned(project, names, given.as_ref())?,
             Selection::Changed { since } => {
                 let changed = self.changed(project, since.as_deref(), released);
                 return changed.map_err(|error| vec![error]);
@@ -232,7 +232,7 @@ fn every(project: &Project, reason: &str) -> IndexMap<String, String> {
 fn planned(
     project: &Project,
     names: &[String],
-    given: &Option<PlanFile>,
+    given: Option<&PlanFile>,
 ) -> Result<IndexMap<String, String>, Vec<Diagnostic>> {
     let wanted = if names.is_empty() {
         &[ALL.to_owned()][..]
@@ -240,7 +240,7 @@ fn planned(
         names
     };
     let mut selected = named(project, wanted)?;
-    let planned: HashMap<&str, &str> = (given.iter().flat_map(PlanFile::released))
+    let planned: HashMap<&str, &str> = (given.into_iter().flat_map(PlanFile::released))
         .map(|planned| (planned.name.as_str(), planned.selected.as_str()))
         .collect();
     let missing = names
