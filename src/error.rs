@@ -4,7 +4,8 @@
 
 use std::process::ExitCode;
 
-use crate::diagnostic::{Diagnostic, human};
+use crate::diagnostic::Diagnostic;
+use crate::diagnostic::human::{self, Screen};
 
 /// Why a command ended, as far as a caller can act on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +68,8 @@ impl Error {
     }
 
     /// The text for people; with `verbose`, the causes as well.
-    pub(crate) fn render(&self, color: bool, verbose: bool) -> String {
-        let mut text = human::render(&self.diagnostics, color);
+    pub(crate) fn render(&self, screen: Screen, verbose: bool) -> String {
+        let mut text = human::render(&self.diagnostics, screen);
         if let (true, Some(source)) = (verbose, &self.source) {
             for cause in source.chain() {
                 text.push_str("\n  caused by: ");

@@ -338,7 +338,7 @@ mod tests {
             ("e", "FROM d\n"),
         ])
         .unwrap_err();
-        insta::assert_snapshot!(human::render(&errors, false), @r"
+        insta::assert_snapshot!(human::render(&errors, human::Screen::default()), @r"
         error: containers form a cycle: a → b → c → a
          --> a/Dockerfile:1:6
           |
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn a_cycle_of_one_and_an_unknown_parent_are_errors() {
         let errors = needs(&[("a", &["a"]), ("b", &["nobody"])]).unwrap_err();
-        insta::assert_snapshot!(human::render(&errors, false), @r"
+        insta::assert_snapshot!(human::render(&errors, human::Screen::default()), @r"
         error: `b` needs `nobody`, which is no container
 
         error: containers form a cycle: a → a

@@ -20,6 +20,7 @@ mod key;
 mod lock;
 mod manifest;
 mod plan;
+mod plan_file;
 mod profile;
 mod project;
 mod reference;

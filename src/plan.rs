@@ -50,6 +50,10 @@ pub(crate) struct Plan {
     /// Parents before children.
     pub(crate) containers: IndexMap<ContainerName, PlannedContainer>,
     pub(crate) channels: ChannelDecision,
+    /// Immutable tags that were asked for beside the manifest's.
+    pub(crate) tags: Vec<Tag>,
+    /// Tags were asked for containers that are not built again too.
+    pub(crate) tag_unchanged: bool,
     pub(crate) output: ImageOutput,
     /// What the sources were compared with, where that decided the selection.
     pub(crate) base: Option<Base>,
@@ -305,6 +309,8 @@ pub(crate) fn make(
         revision: sources.revision(),
         release: orders.release,
         channels: orders.channels,
+        tags: orders.tags,
+        tag_unchanged: orders.tag_unchanged,
         output: orders.output,
         base: orders.base,
     })
@@ -344,7 +350,7 @@ fn tags(
                     "tag of `{}` cannot be made here: {error}",
                     container.name
                 ))
-                .help("run in a git checkout that is on a branch, or write the tag without it")
+                .help("run in a git checkout that is on a branch; `{version}` needs a git tag in its history (in CI: the full depth)")
             })?;
         let tag = Tag::new(&text).map_err(|error| wrong(error.to_string()))?;
         // In a shared repository the name sets it apart.
@@ -433,20 +439,21 @@ fn variable(name: &str, container: &Container, release: &Tag, sources: &Sources)
         "name" => Some(container.name.clone()),
         "sha" => commit.map(str::to_owned),
         "short_sha" => commit.map(|commit| commit.chars().take(12).collect()),
-        // Branches have characters that tags have not: `feature/x` becomes `feature-x`.
-        "branch" => {
-            let word = |c: char| {
-                if c.is_ascii_alphanumeric() || "_.-".contains(c) {
-                    c
-                } else {
-                    '-'
-                }
-            };
-            sources
-                .branch
-                .as_deref()
-                .map(|branch| branch.chars().map(word).collect())
-        }
+        "branch" => sources.branch.as_deref().map(as_tag),
+        "version" => sources.version.as_deref().map(|version| {
+            let number = version.strip_prefix('v');
+            let number = number.filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+            as_tag(number.unwrap_or(version))
+        }),
         _ => None,
     }
+}
+
+/// Git has characters that tags have not: `feature/x` becomes `feature-x`.
+fn as_tag(name: &str) -> String {
+    let word = |c: char| match c {
+        c if c.is_ascii_alphanumeric() || "_.-".contains(c) => c,
+        _ => '-',
+    };
+    name.chars().map(word).collect()
 }

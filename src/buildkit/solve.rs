@@ -145,7 +145,12 @@ fn message(reference: String, solve: Solve) -> SolveRequest {
 fn policy(pins: BTreeMap<String, String>, mirrors: &[Mirror]) -> Option<Policy> {
     let pins = pins.into_iter().map(|(image, instead)| {
         let image = format!("docker-image://{image}");
-        rule(image, MatchType::Exact, format!("docker-image://{instead}"))
+        // A wildcard without wildcards: `Exact` was seen to match nothing that a Dockerfile names (BuildKit of engine 28.5).
+        rule(
+            image,
+            MatchType::Wildcard,
+            format!("docker-image://{instead}"),
+        )
     });
     let rules: Vec<_> = pins.chain(mirrors.iter().map(mirrored)).collect();
     (!rules.is_empty()).then_some(Policy { version: 1, rules })

@@ -2,7 +2,8 @@
 //!
 //! The branches that move a channel share the container's own tag (`buildcache`). With `export = "always"` every other
 //! branch, and every pull request, has a tag of its own, `buildcache-<branch>`: it starts from the default branch's cache
-//! and never writes to it. A published image is no candidate: without inline cache, which skiff does not write, there is
+//! and never writes to it. Where the manifest has `registry.untrusted`, the branch's own is there, and the others are where
+//! trusted runs keep them. A published image is no candidate: without inline cache, which skiff does not write, there is
 //! nothing in it that a builder could import.
 
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 
 use super::s3::S3Place;
 use crate::manifest::model::{CacheBackend, CacheExport, Container, ProjectManifest};
-use crate::reference::{Digest, ImageRef, Tag};
+use crate::reference::{Digest, ImageRef, Repository, Tag};
 use crate::release::channel::{Sources, moved_by};
 
 /// Where a build cache is.
@@ -36,7 +37,12 @@ impl fmt::Display for CachePlace {
 
 impl CachePlace {
     /// Where a container keeps the cache of this name.
-    fn of(container: &Container, backend: &CacheBackend, tag: &Tag) -> Self {
+    fn of(
+        container: &Container,
+        repository: &Repository,
+        backend: &CacheBackend,
+        tag: &Tag,
+    ) -> Self {
         match backend {
             CacheBackend::Local(folder) => {
                 Self::Folder(folder.join(&container.name).join(tag.as_str()))
@@ -46,9 +52,7 @@ impl CachePlace {
                 prefix: settings.prefix.clone(),
                 name: format!("{}/{tag}", container.name),
             }),
-            CacheBackend::Registry | CacheBackend::None => {
-                Self::Registry(container.cache_repository.tag(tag))
-            }
+            CacheBackend::Registry | CacheBackend::None => Self::Registry(repository.tag(tag)),
         }
     }
 }
@@ -85,12 +89,19 @@ impl BuildCache {
         };
         let mut imports = Vec::new();
         if manifest.cache.export == CacheExport::Always {
-            imports.extend([own, default].into_iter().flatten());
+            imports.extend([own.clone(), default].into_iter().flatten());
         }
         imports.push(container.cache_tag.clone());
         let mut seen = BTreeSet::new();
         imports.retain(|tag| seen.insert(tag.clone()));
-        let place = |tag: &Tag| CachePlace::of(container, &manifest.cache.backend, tag);
+        let place = |tag: &Tag| {
+            let repository = if own.as_ref() == Some(tag) {
+                &container.cache_repository
+            } else {
+                container.trusted_cache()
+            };
+            CachePlace::of(container, repository, &manifest.cache.backend, tag)
+        };
         Self {
             imports: imports.iter().map(place).collect(),
             export: export.as_ref().map(place),

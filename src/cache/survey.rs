@@ -44,7 +44,7 @@ pub(crate) async fn survey(
     let repositories: BTreeSet<&Repository> = containers
         .iter()
         .filter(|container| asked(&container.name))
-        .map(|container| &container.cache_repository)
+        .flat_map(|container| cached_in(container))
         .collect();
     let mounted = mounted(&containers).await;
     let mut survey = Survey {
@@ -56,13 +56,13 @@ pub(crate) async fn survey(
         let tags = registry.list_tags(repository).await?;
         let users: Vec<&Container> = containers
             .iter()
-            .filter(|container| container.cache_repository == *repository)
+            .filter(|container| cached_in(container).any(|cached| cached == repository))
             .copied()
             .collect();
         let has_images = *repository == manifest.state
             || containers
                 .iter()
-                .any(|container| container.repository == *repository);
+                .any(|container| images_in(container).any(|images| images == repository));
         let may_be = |tag: &&Tag| {
             !has_images
                 || tag.as_str().starts_with(mounts::TAGS)
@@ -99,6 +99,17 @@ pub(crate) async fn survey(
         .caches
         .retain(|cache| names.is_empty() || cache.owner.containers.iter().any(asked));
     Ok(survey)
+}
+
+/// Where a container has caches: those of trusted runs, and of the others.
+fn cached_in(container: &Container) -> impl Iterator<Item = &Repository> {
+    let untrusted = container.untrusted.as_ref().map(|places| &places.cache);
+    std::iter::once(&container.cache_repository).chain(untrusted)
+}
+
+fn images_in(container: &Container) -> impl Iterator<Item = &Repository> {
+    let untrusted = container.untrusted.as_ref().map(|places| &places.images);
+    std::iter::once(&container.repository).chain(untrusted)
 }
 
 /// What a tag stands on, if it is a cache.

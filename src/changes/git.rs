@@ -112,6 +112,11 @@ impl Checkout {
         head.or_else(usual).map(str::to_owned)
     }
 
+    /// The nearest tag, with what is on top of it: `v1.2`, `v1.2-3-g0123456`; `None` where no tag is in the history.
+    pub(crate) fn version(&self) -> Option<String> {
+        self.line("describe", &["--tags"])
+    }
+
     /// Files below these paths that differ from the commit or are in no commit, a few at most. A path may be in a
     /// submodule, which is asked for itself. Files that git ignores are not looked at.
     pub(crate) fn uncommitted(&self, paths: &[PathBuf]) -> Result<Vec<String>, GitError> {

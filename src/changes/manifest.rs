@@ -81,6 +81,7 @@ fn comparable(container: &Container, new: &Container) -> Container {
     let mut container = Container {
         span: new.span.clone(),
         timeout: new.timeout,
+        untrusted: new.untrusted.clone(),
         cache_repository: new.cache_repository.clone(),
         cache_tag: new.cache_tag.clone(),
         shared: new.shared,

@@ -78,7 +78,12 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Say what differs between the sources of a container and its published image
     Why(WhyArgs),
-    /// List what a container is made from: the files that are sent as context, each with its hash
+    /// List what a container is made from: its key with all that the key is made of, and the files that are sent as
+    /// context, each with its hash
+    ///
+    /// Arguments and labels are shown as the hashes that the key has of them, secrets not at all. The digests of base
+    /// images are asked for at their registries; where one does not answer, the key and that digest are told as not
+    /// known, with the reason, and all the rest is listed: exit code 0.
     Inputs(InputsArgs),
     /// List what was released, promoted and rolled back
     Releases(ReleasesArgs),
@@ -191,12 +196,17 @@ pub(crate) struct StatusArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PromoteArgs {
     /// The release's name, as `skiff releases` lists it
-    #[arg(value_name = "RELEASE")]
-    pub(crate) release: String,
+    #[arg(value_name = "RELEASE", required_unless_present = "plan")]
+    pub(crate) release: Option<String>,
 
     /// These containers of it only [default: all]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
+
+    /// The set of this plan (`skiff plan --out FILE`), once all of it is built: `deploy --plan FILE --no-promote`, by one job
+    /// or by many
+    #[arg(long, value_name = "FILE", conflicts_with = "release")]
+    pub(crate) plan: Option<PathBuf>,
 
     /// Move the channel though it stands on a diverged, unknown or newer commit
     #[arg(long)]
@@ -311,6 +321,10 @@ pub(crate) struct DeployArgs {
     /// The containers that changed since this commit, branch or tag [default: since the last release, as far as that is known]
     #[arg(long, value_name = "REV", conflicts_with_all = ["names", "all"])]
     pub(crate) since: Option<String>,
+
+    /// What this plan says (`skiff plan --out FILE`): its release, its base images, and of its containers all or those named
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "since", "release", "tag", "no_cache", "platform"])]
+    pub(crate) plan: Option<PathBuf>,
 
     /// Print what would be done, and do nothing
     #[arg(long)]

@@ -51,7 +51,9 @@ fn registries(plan: &Plan, project: &Project) -> Vec<UsedRegistry> {
     let mut used: Vec<UsedRegistry> = Vec::new();
     for planned in plan.containers.values() {
         let container = &planned.container;
-        for repository in [&container.repository, &container.cache_repository] {
+        let written = [&container.repository, &container.cache_repository];
+        let read = [container.trusted_repository(), container.trusted_cache()];
+        for repository in written.into_iter().chain(read) {
             let host = repository.host.clone();
             let plain_http = host.is_loopback() || (host == own.host && own.plain_http);
             let registry = UsedRegistry { host, plain_http };

@@ -130,13 +130,16 @@ async fn look(args: &CacheArgs, connected: &Connected, output: &Output) -> Resul
     };
     if let Some(place) = elsewhere {
         let title = format!("build caches are {place}: only what is in the registry is looked at");
-        output.err(&human::render(&[Diagnostic::warning(title)], output.color));
+        output.err(&human::render(
+            &[Diagnostic::warning(title)],
+            output.screen(),
+        ));
     }
     let found = survey(manifest, &args.names, registry, ecr.as_ref()).await;
     let mut found = found.map_err(|error| unread(&error))?;
     let warnings = std::mem::take(&mut found.warnings);
     if !warnings.is_empty() {
-        output.err(&human::render(&warnings, output.color));
+        output.err(&human::render(&warnings, output.screen()));
     }
     Ok(found)
 }

@@ -10,7 +10,7 @@ use super::ready::{bucket, prepare};
 use super::released::{self, Looked};
 use super::request::{self, DeployRequest, Invocation, PlanRequest, Selection};
 use super::selection::{Selected, Survey};
-use super::{builder, contexts, cost, keys, registry};
+use super::{builder, contexts, cost, keys, nothing, registry};
 use crate::atomic_file;
 use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::session::load::Loader;
@@ -25,13 +25,13 @@ use crate::engine::releasing::Releasing;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
 use crate::manifest;
-use crate::manifest::model::{Container, ProjectManifest, Provider};
+use crate::manifest::model::{Container, Platform, ProjectManifest, Provider};
 use crate::plan::{self, Orders, Plan};
 use crate::profile;
 use crate::project::{self, Project};
 use crate::registry::credentials::CredentialSources;
 use crate::registry::{Client, Options};
-use crate::release::channel::{self, ChannelRequest, Sources};
+use crate::release::channel::{self, ChannelDecision, ChannelRequest, Sources};
 use crate::release::ci;
 use crate::release::lineage::History;
 use crate::release::publish::Circumstances;
@@ -76,13 +76,14 @@ async fn attempt(
     environment: &Environment,
     output: &Output,
 ) -> Result<ExitCode, Error> {
-    let (mut project, warnings) = load(request, invocation, environment)?;
+    let (mut project, warnings) = load(&request.platforms, invocation, environment)?;
     warn(&warnings, output);
     let mut survey = Survey::new(&project.manifest, environment)?;
-    let ecr = tokio::select! {
-        ecr = registry::locate(&mut project.manifest, request.dry_run) => ecr?,
+    let (ecr, said) = tokio::select! {
+        located = registry::locate(&mut project.manifest, request.dry_run) => located?,
         () = cancel.cancelled() => return Err(interrupted()),
     };
+    warn(said.as_slice(), output);
     let credentials = CredentialSources {
         ecr,
         ..CredentialSources::new(environment.docker_config())
@@ -93,9 +94,11 @@ async fn attempt(
         () = cancel.cancelled() => return Err(interrupted()),
     };
     let released = looked.as_ref().and_then(Looked::released);
-    let selected = survey.select(&project, &request.selection, released)?;
+    let selected = survey.select(&project, request, released)?;
     let sources = survey.sources(&project, &selected.containers)?;
-    let mut plan = make_plan(&project, selected, request, &sources)?;
+    let channels = channel::decide(&project.manifest.channels, &sources, &request.channels);
+    let untrusted = !channels.is_trusted() && project.manifest.distrust();
+    let mut plan = make_plan(&project, selected, request, channels, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
     one_platform(&plan)?;
     let said = tokio::select! {
@@ -103,11 +106,22 @@ async fn attempt(
         () = cancel.cancelled() => return Err(interrupted()),
     };
     warn(&said, output);
+    let strayed = request.given.as_ref().map(|given| given.differences(&plan));
+    if let Some(errors) = strayed.filter(|errors| !errors.is_empty()) {
+        return Err(errors.into());
+    }
     if request.dry_run {
         return tell_plan(&plan, request.plan.as_ref(), output);
     }
     if plan.containers.is_empty() {
-        return nothing(&plan, request, invocation, output).await;
+        let mover = nothing::Finishing {
+            store: Store::new(client.clone(), project.manifest.state.clone()),
+            history: history(&project.manifest.root)?,
+            registry: client,
+            cancel: cancel.clone(),
+            released: looked.and_then(|looked| looked.found.ok().flatten()),
+        };
+        return nothing::run(&plan, mover, request, invocation, output).await;
     }
     let built = plan.containers.iter().filter(|(name, _)| plan.builds(name));
     let built = built.map(|(_, planned)| &planned.container);
@@ -115,6 +129,7 @@ async fn attempt(
     cost::rank(&mut plan, &project.graph, released);
     let mut circumstances = ci::circumstances(&sources, environment);
     circumstances.reason.clone_from(&request.reason);
+    circumstances.leaves_no_record |= untrusted;
     execute(
         plan,
         &project,
@@ -196,9 +211,9 @@ async fn look(
     released::read(&store, channel, request.dry_run).await
 }
 
-/// The manifest and its Dockerfiles.
-fn load(
-    request: &DeployRequest,
+/// The manifest and its Dockerfiles. `platforms`: instead of the manifest's, if there are any.
+pub(super) fn load(
+    platforms: &[Platform],
     invocation: &Invocation,
     environment: &Environment,
 ) -> Result<(Project, Vec<Diagnostic>), Error> {
@@ -206,8 +221,8 @@ fn load(
     let shown = project::shown(&path, &environment.directory);
     let (mut manifest, warnings) = manifest::load(&path, &shown)?;
     for container in manifest.containers.values_mut() {
-        if !request.platforms.is_empty() {
-            container.platforms.clone_from(&request.platforms);
+        if !platforms.is_empty() {
+            platforms.clone_into(&mut container.platforms);
         }
         epoch(container, environment)?;
     }
@@ -252,14 +267,14 @@ fn one_platform(plan: &Plan) -> Result<(), Vec<Diagnostic>> {
     }
 }
 
-fn warn(warnings: &[Diagnostic], output: &Output) {
+pub(super) fn warn(warnings: &[Diagnostic], output: &Output) {
     debug_assert!(
         warnings
             .iter()
             .all(|warning| warning.severity == Severity::Warning)
     );
     if !warnings.is_empty() {
-        output.err(&human::render(warnings, output.color));
+        output.err(&human::render(warnings, output.screen()));
     }
 }
 
@@ -267,9 +282,9 @@ fn make_plan(
     project: &Project,
     selected: Selected,
     request: &DeployRequest,
+    channels: ChannelDecision,
     sources: &Sources,
 ) -> Result<Plan, Error> {
-    let channels = channel::decide(&project.manifest.channels, sources, &request.channels);
     let orders = Orders {
         release: request.release.clone(),
         channels,
@@ -279,32 +294,6 @@ fn make_plan(
         base: selected.base,
     };
     Ok(plan::make(project, &selected.containers, orders, sources)?)
-}
-
-/// A run that has nothing to do, told as every run is.
-async fn nothing(
-    plan: &Plan,
-    request: &DeployRequest,
-    invocation: &Invocation,
-    output: &Output,
-) -> Result<ExitCode, Error> {
-    let file = invocation.events.as_deref().map(create).transpose()?;
-    if let Some(path) = &request.metadata_file {
-        create(path)?;
-        atomic_file::write(path, b"{}\n").map_err(|error| cannot_write(path, &error))?;
-    }
-    let progress = match invocation.progress {
-        Progress::Json => Progress::Json,
-        _ => Progress::Quiet,
-    };
-    let (events, receiver) = Events::channel();
-    let reporter = report::spawn(receiver, progress, file, output.clone());
-    dispatcher::nothing(plan, events).await;
-    let _ = reporter.await;
-    if progress != Progress::Json {
-        output.out(&report::plan::nothing(plan));
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a run is made of")]
@@ -332,7 +321,10 @@ async fn execute(
         () = cancel.cancelled() => return Err(interrupted()),
     };
     if let Err(warning) = &bucket {
-        output.err(&human::render(std::slice::from_ref(warning), output.color));
+        output.err(&human::render(
+            std::slice::from_ref(warning),
+            output.screen(),
+        ));
     }
     let search = builder::find(&plan, project, request, &credentials, environment);
     let search = Box::pin(search);
@@ -415,7 +407,7 @@ fn conclude(outcome: &RunOutcome, plan: &Plan, invocation: &Invocation, output: 
         if let (ContainerStatus::Failed, Some(failed)) = (container.status, &container.failure) {
             output.err(&format!(
                 "\n{}",
-                failure::render(name, failed, output.color)
+                failure::render(name, failed, output.screen())
             ));
         }
     }
@@ -433,7 +425,7 @@ pub(super) fn create(path: &Path) -> Result<File, Diagnostic> {
     File::create(path).map_err(|error| cannot_write(path, &error))
 }
 
-fn cannot_write(path: &Path, error: &std::io::Error) -> Diagnostic {
+pub(super) fn cannot_write(path: &Path, error: &std::io::Error) -> Diagnostic {
     Diagnostic::error(format!("cannot write {}: {error}", path.display()))
         .help("see that its folder exists and may be written to")
 }

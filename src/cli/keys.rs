@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::lock;
 use super::request::{DeployRequest, PlanRequest};
@@ -15,6 +16,7 @@ use crate::environment::Environment;
 use crate::key::BuildReason;
 use crate::key::reason::is_files;
 use crate::plan::{Plan, PlannedContainer, Work};
+use crate::plan_file::PlanFile;
 use crate::project::Project;
 use crate::registry::Client;
 use crate::resolve::{self, Settings};
@@ -27,13 +29,13 @@ pub(super) async fn settle(
     registry: &Client,
     environment: &Environment,
 ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
-    let pinned = lock::honour(plan, project, request, registry, environment).await?;
-    let checkout = Checkout::find(&project.manifest.root).map_err(|error| vec![error.into()])?;
-    let read = tokio::task::spawn_blocking(move || {
-        let index = checkout.as_ref().map(Index::read).unwrap_or_default();
-        (checkout, index)
-    });
-    let (checkout, index) = read.await.unwrap_or_default();
+    let dry_run = request.dry_run;
+    let mut pinned = lock::honour(plan, project, dry_run, registry, environment).await?;
+    pinned
+        .digests
+        .extend(request.given.iter().flat_map(PlanFile::bases));
+    let found = checkout(&project.manifest.root).await;
+    let (checkout, index) = found.map_err(|error| vec![error])?;
     let now = clock::timestamp();
     // What is only in the registry cannot be loaded by a builder that does not build it.
     let build_anyway = match (request.output.push, request.output.load) {
@@ -46,6 +48,7 @@ pub(super) async fn settle(
         no_cache: request
             .no_cache
             .then(|| now.strftime("%Y%m%dT%H%M%S%3fZ").to_string()),
+        builds: !dry_run,
         compare_all: matches!(request.plan, Some(PlanRequest::Why { .. })),
         index,
         attributes: engine::attributes,
@@ -59,6 +62,16 @@ pub(super) async fn settle(
         name_files(plan, &checkout);
     }
     Ok(said)
+}
+
+/// The checkout that a folder is in, and what its index knows of its files.
+pub(super) async fn checkout(folder: &Path) -> Result<(Option<Checkout>, Arc<Index>), Diagnostic> {
+    let checkout = Checkout::find(folder)?;
+    let read = tokio::task::spawn_blocking(move || {
+        let index = checkout.as_ref().map(Index::read).unwrap_or_default();
+        (checkout, index)
+    });
+    Ok(read.await.unwrap_or_default())
 }
 
 /// Names the files by which contexts differ from the commits of the published images.

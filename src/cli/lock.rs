@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::args::LockArgs;
 use super::opened;
-use super::request::{DeployRequest, Invocation};
+use super::request::Invocation;
 use crate::diagnostic::{Diagnostic, human, nearest};
 use crate::environment::Environment;
 use crate::error::Error;
@@ -55,7 +55,7 @@ pub(super) async fn run(
         );
     }
     if !warnings.is_empty() {
-        output.err(&human::render(&warnings, output.color));
+        output.err(&human::render(&warnings, output.screen()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -125,7 +125,7 @@ pub(super) struct Pinned {
 pub(super) async fn honour(
     plan: &Plan,
     project: &Project,
-    request: &DeployRequest,
+    dry_run: bool,
     registry: &Client,
     environment: &Environment,
 ) -> Result<Pinned, Vec<Diagnostic>> {
@@ -151,7 +151,7 @@ pub(super) async fn honour(
                     .help("run `skiff lock` in a checkout, and commit the file"),
             ]);
         }
-        if request.dry_run {
+        if dry_run {
             said.push(
                 Diagnostic::warning(format!("{shown} lacks {names}")).help("run `skiff lock`"),
             );

@@ -10,7 +10,9 @@ mod inputs;
 mod keys;
 mod lock;
 mod moving;
+mod nothing;
 mod opened;
+mod promotion;
 mod ready;
 mod registry;
 mod released;
@@ -45,7 +47,7 @@ pub(crate) async fn run(arguments: Vec<std::ffi::OsString>, environment: Environ
     log(verbose, &output);
     let result = dispatch(cli, &environment, &output).await;
     result.unwrap_or_else(|error| {
-        output.err(&error.render(output.color, verbose > 0));
+        output.err(&error.render(output.screen(), verbose > 0));
         error.exit_code()
     })
 }
@@ -63,7 +65,7 @@ async fn dispatch(cli: Cli, environment: &Environment, output: &Output) -> Resul
             let request = DeployRequest::why(args, environment)?;
             deploy::run(request, &invocation, environment, output).await
         }
-        Command::Inputs(args) => inputs::run(&args, &invocation, environment, output),
+        Command::Inputs(args) => inputs::run(&args, &invocation, environment, output).await,
         Command::Releases(args) => releases::list(&args, &invocation, environment, output).await,
         Command::Status(args) => releases::status(&args, &invocation, environment, output).await,
         Command::Promote(args) => moving::promote(args, &invocation, environment, output).await,

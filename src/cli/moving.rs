@@ -6,38 +6,42 @@ use indexmap::IndexMap;
 
 use super::args::{MoveArgs, PromoteArgs, RollbackArgs};
 use super::opened::{self, Opened, agreed, circumstances, missed, unknown_names};
+use super::promotion;
 use super::request::Invocation;
 use crate::cancel;
-use crate::diagnostic::{Diagnostic, nearest};
+use crate::diagnostic::Diagnostic;
 use crate::engine::event::Events;
 use crate::engine::outcome::ChannelOutcome;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::reference::Tag;
-use crate::release::choose::{self, Found, Way};
+use crate::release::choose::{self, Way};
 use crate::release::converge::{Own, Verdict};
-use crate::release::publish::{self, move_to};
-use crate::release::record::{Deed, Due, Placed, Record};
-use crate::release::standing::{Hold, Lineage as _, Relation, Standing};
+use crate::release::promote::{Move, set_tags};
+use crate::release::publish::move_to;
+use crate::release::record::{Deed, Placed, Record};
+use crate::release::standing::{Hold, Standing};
 use crate::report::output::Output;
 use crate::report::releases;
 use crate::report::summary::channel_line;
 use crate::report::{self, Progress};
 
 /// What a command is about to do.
-struct Planned {
-    channel: Tag,
-    release: Tag,
-    standing: Standing,
+pub(super) struct Planned {
+    pub(super) channel: Tag,
+    pub(super) release: Tag,
+    pub(super) standing: Standing,
     /// What moves, and to what.
-    to: IndexMap<String, Placed>,
+    pub(super) to: IndexMap<String, Placed>,
     /// Containers that stay, with the reason.
-    stays: Vec<String>,
-    deed: Deed,
+    pub(super) stays: Vec<String>,
+    /// Immutable tags that the images are to have first.
+    pub(super) tags: Vec<Move>,
+    pub(super) deed: Deed,
 }
 
 /// `Err` of the inner result: nothing is to be done for this channel, and why.
-type Plan = Result<Planned, (Tag, String)>;
+pub(super) type Plan = Result<Planned, (Tag, String)>;
 
 pub(super) async fn promote(
     args: PromoteArgs,
@@ -48,7 +52,7 @@ pub(super) async fn promote(
     let moving = Moving::begin(invocation, environment, output).await?;
     moving
         .end(
-            async |opened| plan_promotion(opened, &args).await,
+            async |opened| promotion::plan(opened, &args, environment).await,
             &args.moving,
         )
         .await
@@ -147,12 +151,7 @@ impl<'a> Moving<'a> {
 
     /// Nothing of this command's own is to move; what others have left half-way is.
     async fn finish(mut self, channel: &Tag, why: String) -> Result<ExitCode, Error> {
-        let nothing = Own {
-            tag: channel.clone(),
-            release: channel.clone(),
-            containers: IndexMap::new(),
-            before: IndexMap::new(),
-        };
+        let nothing = Own::nothing(channel);
         if let Err(error) = self.opened.mover.converge(channel, &nothing).await {
             let title = format!(
                 "{why}; what an earlier run has left of {channel} was not finished: {error}"
@@ -170,9 +169,19 @@ impl<'a> Moving<'a> {
             channel,
             release,
             standing,
+            tags,
             deed,
             ..
         } = planned;
+        let mover = &self.opened.mover;
+        let untagged = set_tags(tags, &mover.registry, &mover.events, &mover.cancel).await;
+        if let Some((asked, error)) = untagged.first() {
+            let image = asked.repository.tag(&asked.tag);
+            let diagnostic = Diagnostic::error(format!("nothing was moved: {image}: {error}"));
+            return Err(missed(
+                diagnostic.help("running the same command again is safe"),
+            ));
+        }
         let holds = matches!(deed, Deed::Rollback { .. });
         let record: Record = circumstances(args, self.environment).record(release.clone(), deed);
         let mover = &mut self.opened.mover;
@@ -248,95 +257,6 @@ impl Planned {
     }
 }
 
-async fn plan_promotion(opened: &mut Opened, args: &PromoteArgs) -> Result<Plan, Error> {
-    let channel = opened.channel(args.moving.channel.as_deref())?;
-    let view = opened.mover.view(&channel, None).await;
-    let standing = view.map_err(|error| opened.unread(&error))?.standing;
-    let (tag, record) = released(opened, &args.release, &channel).await?;
-    let mut to = record.placed(&tag);
-    let unknown = args.names.iter().filter(|name| !to.contains_key(*name));
-    let unknown: Vec<Diagnostic> = unknown
-        .map(|name| {
-            let known: Vec<&str> = to.keys().map(String::as_str).collect();
-            Diagnostic::error(format!(
-                "release {} has no container `{name}`",
-                args.release
-            ))
-            .note(format!("containers: {}", known.join(", ")))
-        })
-        .collect();
-    if !unknown.is_empty() {
-        return Err(unknown.into());
-    }
-    to.retain(|name, _| args.names.is_empty() || args.names.contains(name));
-    let release = record.release.clone();
-    let now = crate::clock::timestamp();
-    let mut newer = false;
-    for (name, placed) in &mut to {
-        placed.created = now;
-        let Some(stands) = standing.containers.get(name) else {
-            newer = true;
-            continue;
-        };
-        let history = &mut opened.mover.history;
-        let relation = tokio::task::block_in_place(|| history.relation(stands, placed));
-        newer |= matches!(relation, Relation::Newer | Relation::Same);
-        if matches!(relation, Relation::Diverged | Relation::Unknown) && !args.force_promote {
-            let verdict = Verdict::Stayed {
-                container: name.clone(),
-                stands: Box::new(stands.clone()),
-                relation,
-                unfetched: history.unfetched().map(str::to_owned),
-            };
-            let line = channel_line(
-                &channel,
-                &ChannelOutcome::Ended(Box::new(verdict)),
-                &release,
-            );
-            return Err(missed(Diagnostic::error(line)));
-        }
-    }
-    if !newer && !args.force_promote {
-        let why = format!(
-            "{channel} stays: release {release} is older than what it stands on; `skiff rollback --to {release}` goes back, \
-             and holds it there"
-        );
-        return Ok(Err((channel, why)));
-    }
-    let stands = |(name, placed): (&String, &Placed)| {
-        standing.containers.get(name).is_some_and(|stands| {
-            (&stands.release, &stands.digest) == (&placed.release, &placed.digest)
-        })
-    };
-    if standing.hold.is_none() && to.iter().all(stands) {
-        let why = format!("{channel} stands on release {release} already");
-        return Ok(Err((channel, why)));
-    }
-    let images = to.iter().map(|(name, placed)| (name, placed.home()));
-    let before = publish::before(&opened.mover, &channel, &standing, images).await;
-    let before = before.map_err(|error| opened.stopped(error))?;
-    let begins = standing.hold.is_some() || args.force_promote;
-    let due = Due {
-        epoch: standing.epoch + u64::from(begins),
-        force: args.force_promote,
-        lifts_hold: standing.hold.is_some(),
-        previous_release: standing.release.clone(),
-        before,
-    };
-    let deed = Deed::Promotion {
-        containers: to.clone(),
-        channels: IndexMap::from([(channel.clone(), due)]),
-    };
-    Ok(Ok(Planned {
-        channel,
-        release,
-        standing,
-        to,
-        stays: vec![],
-        deed,
-    }))
-}
-
 async fn plan_rollback(opened: &mut Opened, args: &RollbackArgs) -> Result<Plan, Error> {
     let channel = opened.channel(args.moving.channel.as_deref())?;
     let view = opened.mover.view(&channel, None).await;
@@ -356,9 +276,9 @@ async fn plan_rollback(opened: &mut Opened, args: &RollbackArgs) -> Result<Plan,
         return Err(unknown.into());
     }
     let (way, named) = if let Some(name) = &args.to {
-        let found = released(opened, name, &channel).await?;
+        let found = promotion::released(opened, name, &channel).await?;
         let way = choose::set_of(&standing, &args.names, &found);
-        (way, Some(found.1.release))
+        (way, Some(found.release))
     } else {
         let records = standing
             .containers
@@ -396,22 +316,7 @@ fn back(channel: Tag, release: Tag, standing: Standing, way: Way) -> Planned {
         standing,
         to: way.to,
         stays: way.stuck,
+        tags: vec![],
         deed,
-    }
-}
-
-/// The release of this name, or what is there instead.
-async fn released(opened: &mut Opened, name: &str, channel: &Tag) -> Result<(Tag, Record), Error> {
-    let found = choose::find(&mut opened.mover.store, name, channel).await;
-    match found.map_err(|error| opened.unread(&error))? {
-        Found::Release(found) => Ok(*found),
-        Found::Missing(names) => {
-            let error = Diagnostic::error(format!("there is no release `{name}`"));
-            let error = match nearest(name, names.iter().map(String::as_str)) {
-                Some(near) => error.help(format!("did you mean `{near}`?")),
-                None => error,
-            };
-            Err(error.help("`skiff releases` lists them").into())
-        }
     }
 }

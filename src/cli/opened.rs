@@ -50,9 +50,9 @@ pub(super) async fn connect(
     let shown = project::shown(&path, &environment.directory);
     let (mut manifest, warnings) = manifest::load(&path, &shown)?;
     if !warnings.is_empty() {
-        output.err(&human::render(&warnings, output.color));
+        output.err(&human::render(&warnings, output.screen()));
     }
-    let ecr = registry::locate(&mut manifest, false).await?;
+    let (ecr, _) = registry::locate(&mut manifest, false).await?;
     let credentials = CredentialSources {
         ecr: ecr.clone(),
         ..CredentialSources::new(environment.docker_config())

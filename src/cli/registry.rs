@@ -1,5 +1,6 @@
 //! Before the plan: which registry a run speaks to. Before the first build: that its repositories are there.
 
+use crate::diagnostic::Diagnostic;
 use crate::engine::dispatcher::exports_caches;
 use crate::error::Error;
 use crate::manifest::model::{ProjectManifest, Provider};
@@ -12,20 +13,28 @@ impl From<EcrError> for Error {
     }
 }
 
-/// Fills in the host that only ECR knows. A dry run does not ask where account and region say it already.
+/// Fills in the host that only ECR knows. A dry run goes on without ECR where account and region say the host already, with
+/// a warning.
 pub(super) async fn locate(
     manifest: &mut ProjectManifest,
     dry_run: bool,
-) -> Result<Option<Ecr>, Error> {
+) -> Result<(Option<Ecr>, Option<Diagnostic>), Error> {
     let Provider::Ecr(settings) = &manifest.registry.provider else {
-        return Ok(None);
+        return Ok((None, None));
     };
-    if dry_run && settings.host().is_some() {
-        return Ok(None);
+    match Ecr::connect(settings).await {
+        Ok(ecr) => {
+            manifest.locate(ecr.host(), ecr.plain_http());
+            Ok((Some(ecr), None))
+        }
+        Err(error @ EcrError::OtherAccount { .. }) => Err(error.into()),
+        Err(error) if dry_run && settings.host().is_some() => {
+            let error = error.diagnostic();
+            let title = format!("what the registry has is not known: {}", error.title);
+            Ok((None, Some(Diagnostic::warning(title))))
+        }
+        Err(error) => Err(error.into()),
     }
-    let ecr = Ecr::connect(settings).await?;
-    manifest.locate(ecr.host(), ecr.plain_http());
-    Ok(Some(ecr))
 }
 
 /// Makes the repositories that the run pushes to and that are missing; returns them as `host/path`. Without `registry.create` they are

@@ -28,6 +28,8 @@ pub(super) struct Released {
     /// `None`: of no commit that says what is in the image.
     containers: BTreeMap<ContainerName, Option<Commit>>,
     seconds: BTreeMap<ContainerName, f64>,
+    /// The records that have had their effect.
+    settled: BTreeSet<Tag>,
 }
 
 /// With what containers are compared.
@@ -81,7 +83,13 @@ impl Released {
             seconds: (standing.containers.iter())
                 .filter_map(|(name, placed)| Some((name.clone(), placed.seconds?)))
                 .collect(),
+            settled: standing.settled.clone(),
         }
+    }
+
+    /// Whether all of these records have had their effect on this channel.
+    pub(super) fn has_settled(&self, channel: &Tag, records: &[Tag]) -> bool {
+        self.channel == *channel && records.iter().all(|tag| self.settled.contains(tag))
     }
 
     /// How long the container's last build took, where it is known.

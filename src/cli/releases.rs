@@ -159,6 +159,6 @@ async fn of_channel(
 
 fn warn(warnings: &[Diagnostic], output: &Output) {
     if !warnings.is_empty() {
-        output.err(&human::render(warnings, output.color));
+        output.err(&human::render(warnings, output.screen()));
     }
 }

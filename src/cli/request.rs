@@ -14,6 +14,7 @@ use crate::environment::Environment;
 use crate::manifest;
 use crate::manifest::model::Platform;
 use crate::plan::ImageOutput;
+use crate::plan_file::PlanFile;
 use crate::reference::Tag;
 use crate::release::channel::ChannelRequest;
 use crate::report::Progress;
@@ -25,6 +26,8 @@ pub(crate) enum Selection {
         reason: &'static str,
     },
     Named(Vec<String>),
+    /// Those of a plan: all, or these.
+    Planned(Vec<String>),
     /// Those that changed.
     Changed {
         /// `--since`.
@@ -48,6 +51,8 @@ pub(crate) struct DeployRequest {
     pub(crate) dry_run: bool,
     /// Only the plan is wanted, and how.
     pub(crate) plan: Option<PlanRequest>,
+    /// What was found out before is to be done.
+    pub(crate) given: Option<PlanFile>,
     pub(crate) no_cache: bool,
     /// The command line gives names: they go to what is not built again too.
     pub(crate) tag_unchanged: bool,
@@ -175,9 +180,21 @@ impl DeployRequest {
         let channel = args.channel.as_deref().map(Tag::new).transpose();
         let channel =
             channel.map_err(|error| errors.push(Diagnostic::error(format!("--channel: {error}"))));
-        let release =
-            release(args.release.as_deref(), environment).map_err(|error| errors.push(error));
-        let mut tags = Vec::new();
+        let given = args.plan.as_ref().map(|path| {
+            let given = PlanFile::read(&environment.directory.join(path));
+            given.map_err(|error| errors.push(error))
+        });
+        let given = given.transpose().unwrap_or_default();
+        let release = match &given {
+            Some(plan) => Ok(plan.release.clone()),
+            None => {
+                release(args.release.as_deref(), environment).map_err(|error| errors.push(error))
+            }
+        };
+        let mut tags = given
+            .iter()
+            .flat_map(|plan| plan.tags.clone())
+            .collect::<Vec<_>>();
         for text in &args.tag {
             match Tag::new(text) {
                 Ok(tag) => tags.push(tag),
@@ -198,10 +215,17 @@ impl DeployRequest {
         else {
             return Err(errors);
         };
-        let named_by_clock = args.release.is_none() && environment.get("TIMESTAMP").is_none();
+        let told = args.release.is_some() || environment.get("TIMESTAMP").is_some();
+        let named_by_clock = given.is_none() && !told;
         let named = !args.names.is_empty() || !tags.is_empty() || args.release.is_some();
+        let tag_unchanged = match &given {
+            Some(plan) => plan.tag_unchanged,
+            None => named || environment.get("TIMESTAMP").is_some(),
+        };
         Ok(Self {
-            selection: if args.all {
+            selection: if given.is_some() {
+                Selection::Planned(args.names)
+            } else if args.all {
                 Selection::All { reason: "--all" }
             } else if args.names.is_empty() {
                 Selection::Changed { since: args.since }
@@ -210,8 +234,9 @@ impl DeployRequest {
             },
             dry_run: args.dry_run,
             plan: None,
+            given,
             no_cache: args.no_cache,
-            tag_unchanged: named || environment.get("TIMESTAMP").is_some(),
+            tag_unchanged,
             jobs: args.jobs.map(usize::from),
             channels: ChannelRequest {
                 no_promote: args.no_promote || args.no_push || !promote,
@@ -261,7 +286,7 @@ fn platform(text: &str) -> Result<Platform, Diagnostic> {
 }
 
 /// `--release`, else `TIMESTAMP`, else the time.
-fn release(flag: Option<&str>, environment: &Environment) -> Result<Tag, Diagnostic> {
+pub(super) fn release(flag: Option<&str>, environment: &Environment) -> Result<Tag, Diagnostic> {
     let (source, name) = match (flag, environment.get("TIMESTAMP")) {
         (Some(name), _) => ("--release", name.to_owned()),
         (None, Some(name)) => ("TIMESTAMP in the environment", name.to_owned()),

@@ -1,11 +1,12 @@
 //! Which containers a run is about, and what is known of the sources that they are built from.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
 use super::released::{Compared, Released};
-use super::request::Selection;
+use super::request::{DeployRequest, Selection};
 use crate::changes::Present;
 use crate::changes::base::{self, Base, Known, Told};
 use crate::changes::commit::Commit;
@@ -14,6 +15,7 @@ use crate::changes::git::{Checkout, GitError};
 use crate::diagnostic::Diagnostic;
 use crate::environment::Environment;
 use crate::manifest::model::ProjectManifest;
+use crate::plan_file::PlanFile;
 use crate::project::{self, Project};
 use crate::release::channel::Sources;
 use crate::release::ci;
@@ -54,6 +56,7 @@ impl Survey {
                 commit: checkout.commit(),
                 branch: checkout.branch(),
                 default_branch: checkout.default_branch(),
+                version: None,
                 pull_request: None,
                 uncommitted: vec![],
             };
@@ -71,12 +74,15 @@ impl Survey {
     pub(super) fn select(
         &mut self,
         project: &Project,
-        selection: &Selection,
+        DeployRequest {
+            selection, given, ..
+        }: &DeployRequest,
         released: Option<&Released>,
     ) -> Result<Selected, Vec<Diagnostic>> {
         let containers = match selection {
             Selection::All { reason } => every(project, reason),
             Selection::Named(names) => named(project, names)?,
+            Selection::Planned(names) => planned(project, names, given.as_ref())?,
             Selection::Changed { since } => {
                 let changed = self.changed(project, since.as_deref(), released);
                 return changed.map_err(|error| vec![error]);
@@ -171,6 +177,10 @@ impl Survey {
                 paths.extend(container.contexts.values().cloned());
             }
         }
+        let mut tags = manifest.containers.values().flat_map(|c| &c.tags);
+        if tags.any(|tag| tag.contains("{version}")) {
+            sources.version = checkout.version();
+        }
         sources.uncommitted = match &self.uncommitted {
             Some(changes) => among(checkout, changes, &paths),
             None => checkout.uncommitted(&paths)?,
@@ -216,6 +226,42 @@ fn every(project: &Project, reason: &str) -> IndexMap<String, String> {
     names
         .map(|name| (name.clone(), reason.to_owned()))
         .collect()
+}
+
+/// Containers of a plan, with its reasons: all, or these.
+fn planned(
+    project: &Project,
+    names: &[String],
+    given: Option<&PlanFile>,
+) -> Result<IndexMap<String, String>, Vec<Diagnostic>> {
+    let wanted = if names.is_empty() {
+        &[ALL.to_owned()][..]
+    } else {
+        names
+    };
+    let mut selected = named(project, wanted)?;
+    let planned: HashMap<&str, &str> = (given.into_iter().flat_map(PlanFile::released))
+        .map(|planned| (planned.name.as_str(), planned.selected.as_str()))
+        .collect();
+    let missing = names
+        .iter()
+        .filter(|name| *name != ALL && !planned.contains_key(name.as_str()));
+    let errors: Vec<Diagnostic> = missing
+        .map(|name| {
+            Diagnostic::error(format!("the plan does not release `{name}`"))
+                .help("name containers of the plan, or none for all of it")
+        })
+        .collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    selected.retain(|name, _| planned.contains_key(name.as_str()));
+    for (name, reason) in &mut selected {
+        if let Some(planned) = planned.get(name.as_str()) {
+            (*planned).clone_into(reason);
+        }
+    }
+    Ok(selected)
 }
 
 fn named(project: &Project, names: &[String]) -> Result<IndexMap<String, String>, Vec<Diagnostic>> {

@@ -400,7 +400,7 @@ mod tests {
             assert_eq!(unclear(text).len(), 1, "{text}");
         }
         let found = read("FROM python:$V", &[], None).unwrap();
-        insta::assert_snapshot!(human::render(&[found.unclear[0].diagnostic()], false), @r"
+        insta::assert_snapshot!(human::render(&[found.unclear[0].diagnostic()], human::Screen::default()), @r"
         warning: cannot tell which image `python:$V` is
          --> Dockerfile:1:6
           |
@@ -415,14 +415,14 @@ mod tests {
     fn an_unknown_target_names_the_nearest_and_all() {
         let error = read("FROM a AS build\nFROM b AS runtime", &[], Some("runtme")).unwrap_err();
         assert_eq!(error.nearest.as_deref(), Some("runtime"));
-        insta::assert_snapshot!(human::render(&[error.diagnostic()], false), @r"
+        insta::assert_snapshot!(human::render(&[error.diagnostic()], human::Screen::default()), @r"
         error: Dockerfile has no stage `runtme`
          |
          = note: its stages: build, runtime
          = help: did you mean `runtime`?
         ");
         let error = read("FROM a", &[], Some("0")).unwrap_err();
-        insta::assert_snapshot!(human::render(&[error.diagnostic()], false), @r"
+        insta::assert_snapshot!(human::render(&[error.diagnostic()], human::Screen::default()), @r"
         error: Dockerfile has no stage `0`
          |
          = note: none of its stages has a name

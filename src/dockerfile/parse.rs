@@ -136,7 +136,10 @@ mod tests {
     }
 
     fn error(text: &str) -> String {
-        human::render(&[parse(&source(text)).unwrap_err()], false)
+        human::render(
+            &[parse(&source(text)).unwrap_err()],
+            human::Screen::default(),
+        )
     }
 
     #[test]

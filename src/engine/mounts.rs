@@ -72,7 +72,7 @@ pub(super) async fn bring(
         let Some(tag) = mount.tag(container, platform) else {
             continue;
         };
-        let kept = container.cache_repository.tag(&tag);
+        let kept = container.trusted_cache().tag(&tag);
         let known = match look_up(&kept, planned, shared).await {
             Ok(known) => known,
             Err(why) => {

@@ -49,7 +49,7 @@ pub(super) async fn release(
     if !failed.is_empty() {
         return Promotion::Failed(failed);
     }
-    if releasing.circumstances.pull_request && plan.channels.moves.is_empty() {
+    if releasing.circumstances.leaves_no_record && plan.channels.moves.is_empty() {
         return Promotion::NotDue(plan.channels.reason.clone());
     }
     let mut mover = Mover {

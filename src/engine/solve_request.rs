@@ -276,7 +276,7 @@ pub(crate) fn attributes(planned: &PlannedContainer) -> Attributes {
     }
     set(
         format!("label:{}", names::REPOSITORY),
-        container.repository.to_string(),
+        container.trusted_repository().to_string(),
     );
     if let Some(revision) = &planned.revision {
         set(format!("label:{}", names::REVISION), revision.clone());
@@ -326,6 +326,11 @@ fn frontend(
             set(format!("context:{name}"), format!("docker-image://{image}"));
         }
     }
+    // The key is the same whoever builds; the image says where it is.
+    set(
+        format!("label:{}", names::REPOSITORY),
+        container.repository.to_string(),
+    );
     // Labels are inherited from base images: what is not true of this one is emptied.
     let keyed = &planned.keyed;
     let text = |key: Option<&str>| key.unwrap_or_default().to_owned();

@@ -79,7 +79,7 @@ pub(super) mod tests {
         let uses = uses("app/Dockerfile", "FROM base AS base\nRUN x\n");
         let found = parents("app", &uses, |_| true);
         assert_eq!(found.edges, []);
-        insta::assert_snapshot!(human::render(&found.hidden, false), @r"
+        insta::assert_snapshot!(human::render(&found.hidden, human::Screen::default()), @r"
         warning: `app` does not get container `base`: a stage has its name
          --> app/Dockerfile:1:6
           |

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Key, NOT_INPUTS, VERSION, hex, sha256};
+use crate::reference::Digest;
+
+/// Before the name of an image.
+const IMAGE: &str = "image:";
 
 /// By name, in the order of the names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +51,26 @@ impl Inputs {
                 _ => self.set(format!("attribute:{name}"), value.clone()),
             }
         }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let inputs = self.0.iter();
+        inputs.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The digests of images from outside the project, by their names in Dockerfiles.
+    pub(crate) fn images(&self) -> BTreeMap<String, Digest> {
+        let image = |(name, value): (&String, &String)| {
+            Some((
+                name.strip_prefix(IMAGE)?.to_owned(),
+                Digest::new(value).ok()?,
+            ))
+        };
+        self.0.iter().filter_map(image).collect()
+    }
+
+    pub(crate) fn set_image(&mut self, name: &str, digest: &Digest) {
+        self.set(format!("{IMAGE}{name}"), digest.to_string());
     }
 
     /// Lengths stand before texts: no two sets of inputs are the same bytes.

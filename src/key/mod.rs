@@ -55,6 +55,12 @@ pub(crate) const NOT_INPUTS: [&str; 5] = [
 pub(crate) struct Key(String);
 
 impl Key {
+    /// `None`: this is no key.
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+        (text.len() == 64 && text.chars().all(hex)).then(|| Self(text.to_owned()))
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

@@ -3,7 +3,7 @@ use crate::diagnostic::human;
 
 fn wrong(text: &str) -> String {
     let source = SourceText::new("containers.lock", text);
-    human::render(&parse(&source).unwrap_err(), false)
+    human::render(&parse(&source).unwrap_err(), human::Screen::default())
 }
 
 fn digest(digit: char) -> Digest {

@@ -1,4 +1,4 @@
-//! Walks a TOML tree along the schema: unknown keys, wrong types, wrong values, and what is not built yet.
+//! Walks a TOML tree along the schema: unknown keys, wrong types, wrong values.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +8,6 @@ use toml::de::{DeTable, DeValue};
 
 use super::document::Reported;
 use super::grammar::{self, Refusal, Verdict};
-use super::not_built::{TABLE, When};
 use super::schema::{Key, Kind, MANIFEST};
 use crate::diagnostic::{Diagnostic, SourceText, Span, nearest};
 
@@ -34,23 +33,18 @@ pub(super) fn check(source: &Arc<SourceText>, root: &Spanned<DeValue<'_>>) -> Fi
 struct Place {
     /// As people write it: `containers.train.args`.
     shown: String,
-    /// As the schema counts it: `container.args`.
-    schema: String,
     /// The key that leads here.
     key: Range<usize>,
 }
 
 impl Place {
-    fn child(&self, shown: &str, schema: &str, key: Range<usize>) -> Self {
-        let join = |a: &str, b: &str| match a {
-            "" => b.to_owned(),
-            _ => format!("{a}.{b}"),
+    fn child(&self, name: &str, key: Range<usize>) -> Self {
+        let name = bare_or_quoted(name);
+        let shown = match self.shown.as_str() {
+            "" => name,
+            table => format!("{table}.{name}"),
         };
-        Self {
-            shown: join(&self.shown, &bare_or_quoted(shown)),
-            schema: join(&self.schema, schema),
-            key,
-        }
+        Self { shown, key }
     }
 }
 
@@ -71,7 +65,6 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn value(&mut self, kind: &Kind, place: &Place, value: &Spanned<DeValue<'_>>) {
-        let before = self.findings.diagnostics.len();
         match (kind, value.get_ref()) {
             (Kind::Text(grammar), DeValue::String(text)) => {
                 self.verdict(place, value, grammar(text));
@@ -90,22 +83,12 @@ impl Walk<'_> {
                 self.verdict(place, value, grammar::not_empty(""));
             }
             (Kind::List(of) | Kind::Filled(of), DeValue::Array(items)) => {
-                let place = Place {
-                    schema: format!("{}[]", place.schema),
-                    ..place.clone()
-                };
-                items.iter().for_each(|item| self.value(of, &place, item));
+                items.iter().for_each(|item| self.value(of, place, item));
             }
-            (Kind::Table(name, keys), DeValue::Table(table)) => {
-                let place = Place {
-                    schema: (*name).to_owned(),
-                    ..place.clone()
-                };
-                self.table(keys, &place, table);
-            }
+            (Kind::Table(keys), DeValue::Table(table)) => self.table(keys, place, table),
             (Kind::Map(grammar, of), DeValue::Table(table)) => {
                 for (key, value) in table {
-                    let child = place.child(key.get_ref(), "*", key.span());
+                    let child = place.child(key.get_ref(), key.span());
                     if let Err(refusal) = grammar(key.get_ref()) {
                         self.wrong_key(&child, refusal);
                         self.refuse(value);
@@ -115,16 +98,13 @@ impl Walk<'_> {
             }
             _ => self.wrong_type(kind, place, value),
         }
-        if self.findings.diagnostics.len() == before {
-            self.not_built(place, value);
-        }
     }
 
     fn table(&mut self, keys: &[Key], place: &Place, table: &DeTable<'_>) {
         for (key, value) in table {
             match keys.iter().find(|k| k.name == key.get_ref()) {
                 Some(known) => {
-                    let child = place.child(known.name, known.name, key.span());
+                    let child = place.child(known.name, key.span());
                     self.value(&known.kind, &child, value);
                 }
                 None => self.unknown_key(place, keys, key.get_ref(), key.span()),
@@ -132,27 +112,8 @@ impl Walk<'_> {
         }
     }
 
-    fn not_built(&mut self, place: &Place, value: &Spanned<DeValue<'_>>) {
-        let shown = &place.shown;
-        for entry in TABLE.iter().filter(|e| e.place == place.schema) {
-            let text = value.get_ref().as_str();
-            let (what, at) = match entry.when {
-                When::Given => (format!("`{shown}` is"), place.key.clone()),
-                When::Has(part) if text.is_some_and(|t| t.contains(part)) => {
-                    (format!("`{part}` in `{shown}` is"), value.span())
-                }
-                When::Has(_) => continue,
-            };
-            let diagnostic = Diagnostic::error(format!("{what} not built yet"))
-                .at(Span::new(self.source, at), "")
-                .help(entry.instead);
-            self.report(diagnostic, value);
-            return;
-        }
-    }
-
     fn unknown_key(&mut self, place: &Place, keys: &[Key], wrong: &str, at: Range<usize>) {
-        let shown = place.child(wrong, "", 0..0).shown;
+        let shown = place.child(wrong, 0..0).shown;
         let home = match place.shown.as_str() {
             "" => "the manifest".to_owned(),
             table => format!("`[{table}]`"),
@@ -160,7 +121,7 @@ impl Walk<'_> {
         let known: Vec<&str> = keys.iter().map(|k| k.name).collect();
         let help = match nearest(wrong, known.iter().copied()) {
             Some(meant) => {
-                let path = place.child(meant, "", 0..0).shown;
+                let path = place.child(meant, 0..0).shown;
                 self.findings.reported.meant.insert(path);
                 format!("did you mean `{meant}`?")
             }

@@ -14,6 +14,8 @@ use crate::reference::{Repository, Tag};
 pub(super) struct Names<'a> {
     pub containers: &'a IndexMap<String, Container>,
     pub cache: Option<Span>,
+    /// The place of `registry.untrusted`.
+    pub untrusted: Option<Span>,
     pub state: &'a Repository,
     /// Each channel, with its place when it is written.
     pub channels: &'a [(Tag, Option<Span>)],
@@ -28,6 +30,7 @@ impl Names<'_> {
         found.extend(self.records());
         found.extend(self.containers.values().flat_map(|c| self.tags_of(c)));
         found.extend(self.caches());
+        found.extend(self.untrusted());
         found
     }
 
@@ -87,6 +90,40 @@ impl Names<'_> {
                 .at(container.span.clone(), "")
                 .help("give the container another name"),
         )
+    }
+
+    /// What untrusted runs write to is nothing that trusted ones read, and no two containers' alike.
+    fn untrusted(&self) -> Option<Diagnostic> {
+        let trusted: HashMap<&Repository, &str> = (self.containers.values())
+            .flat_map(|c| [&c.repository, &c.cache_repository].map(|r| (r, c.name.as_str())))
+            .collect();
+        let mut owners: HashMap<&Repository, &Container> = HashMap::new();
+        for container in self.containers.values() {
+            let (places, at) = (container.untrusted.as_ref()?, self.untrusted.clone()?);
+            for repository in [&places.images, &places.cache] {
+                let why = match trusted.get(repository) {
+                    Some(owner) => format!("`{repository}` is where trusted runs keep `{owner}`"),
+                    None if repository == self.state => {
+                        format!("`{repository}` is where release records live")
+                    }
+                    None => continue,
+                };
+                let title = "untrusted runs would write to what trusted ones read";
+                let help = "write another repository, such as \"pr/{name}\"";
+                return Some(Diagnostic::error(title).at(at, why).help(help));
+            }
+            let first = owners.entry(&places.images).or_insert(container);
+            if first.repository != container.repository {
+                let (first, name) = (&first.name, &container.name);
+                let title = format!(
+                    "containers `{first}` and `{name}` would share the untrusted repository `{}`",
+                    places.images
+                );
+                let help = "put `{name}` in it, such as \"pr/{name}\"";
+                return Some(Diagnostic::error(title).at(at, "").help(help));
+            }
+        }
+        None
     }
 
     fn tags_of(&self, container: &Container) -> Vec<Diagnostic> {

@@ -11,12 +11,12 @@ use super::discover::Folder;
 use super::document::{Given, Said};
 use super::layer::Layer;
 use super::locate::Missing;
-use super::model::{BuildOptions, Container, Network, Platform, Profile};
+use super::model::{BuildOptions, Container, Network, Places, Platform, Profile};
 use super::project::Location;
 use super::registry::Naming;
-use super::{collisions, grammar, locate, option_grammar};
+use super::{grammar, locate, option_grammar};
 use crate::diagnostic::{Diagnostic, Span, nearest};
-use crate::reference::{ImageRef, Repository, Tag};
+use crate::reference::{ImageRef, Tag};
 
 /// A container before its files were looked for.
 pub(super) struct Draft<'a> {
@@ -43,7 +43,7 @@ impl Maker<'_> {
         let options = self.options(&draft.layer);
         let platforms = self.platforms(&draft.layer);
         let names = self.names(draft);
-        let ((context, dockerfile), (repository, (cache_repository, cache_tag))) = (files?, names?);
+        let ((context, dockerfile), (own, cache_tag, untrusted)) = (files?, names?);
         let layer = &draft.layer;
         let text = |said: &Option<Said<String>>| said.as_ref().map(|s| s.get_ref().clone());
         let texts = |said: &Option<Said<Vec<Said<String>>>>| {
@@ -74,10 +74,13 @@ impl Maker<'_> {
             profile: profile(layer),
             tags: texts(&layer.tags),
             needs,
-            repository,
+            repository: own.images,
+            untrusted,
+            // Nobody knows yet whose run it is.
+            trusted: None,
             // Settled when all are known.
             shared: false,
-            cache_repository,
+            cache_repository: own.cache,
             cache_tag,
             tag_unchanged: layer.tag_unchanged,
             extra_inputs: texts(&layer.extra_inputs),
@@ -218,22 +221,15 @@ impl Maker<'_> {
         self.error(diagnostic.help("write `context = \"path/of/its/folder\"`"));
     }
 
-    /// Repository and cache.
-    fn names(&mut self, draft: &Draft<'_>) -> Option<(Repository, (Repository, Tag))> {
-        let (name, naming) = (draft.name, self.naming);
-        let made = naming.repository(name).and_then(|repository| {
-            let reference = match (&naming.cache_ref, naming.is_shared()) {
-                (Some(said), _) => said.get_ref(),
-                (None, true) => "{repository}:buildcache-{name}",
-                (None, false) => "{repository}:buildcache",
-            };
-            let cache = collisions::cache_of(reference, &repository, name)?;
-            Ok((repository, cache))
-        });
-        match made {
+    /// Repositories and the cache's tag, and the repositories of untrusted runs.
+    fn names(&mut self, draft: &Draft<'_>) -> Option<(Places, Tag, Option<Places>)> {
+        match self.naming.of(draft.name) {
             Ok(names) => Some(names),
             Err(why) => {
-                let title = format!("no registry accepts the names of container `{name}`");
+                let title = format!(
+                    "no registry accepts the names of container `{}`",
+                    draft.name
+                );
                 let diagnostic = Diagnostic::error(title).at(draft.span.clone(), why);
                 self.error(diagnostic.help("give the container a shorter name"));
                 None

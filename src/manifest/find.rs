@@ -75,11 +75,11 @@ fn nowhere(cwd: &Path) -> Diagnostic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnostic::human::render;
+    use crate::diagnostic::human::{Screen, render};
 
     fn failure(explicit: Option<&str>, cwd: &Path) -> String {
         let diagnostic = find(explicit.map(Path::new), cwd).unwrap_err();
-        render(&[diagnostic], false).replace(&cwd.display().to_string(), "[cwd]")
+        render(&[diagnostic], Screen::default()).replace(&cwd.display().to_string(), "[cwd]")
     }
 
     #[test]

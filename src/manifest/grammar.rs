@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::model::Platform;
+use super::model::{Branches, Platform};
 use super::pattern::{self, PatternError};
 use super::requirement;
 use crate::diagnostic::nearest;
@@ -249,7 +249,7 @@ fn tag(expanded: &str, written: &str) -> Verdict {
     })
 }
 
-/// A branch's name, by the rules of `git check-ref-format`; globs pass here and are refused as not built.
+/// A branch's name, by the rules of `git check-ref-format`, or a glob: see [`Branches`].
 pub(super) fn branch(text: &str) -> Verdict {
     not_empty(text)?;
     if let Some(name) = text.strip_prefix("refs/heads/") {
@@ -264,10 +264,15 @@ pub(super) fn branch(text: &str) -> Verdict {
     if wrong {
         return refuse(
             "no branch can have this name",
-            "write a branch's name, such as \"main\"",
+            "write a branch's name, such as \"main\", or a glob, such as \"release/*\"",
         );
     }
-    Ok(())
+    Branches::glob(text).map(drop).or_else(|why| {
+        refuse(
+            format!("is no glob: {}", why.kind()),
+            "write a branch's name, or a glob such as \"release/*\"",
+        )
+    })
 }
 
 /// A pattern for folders: each part between `/` is a glob, `**` stands for any number of parts.

@@ -1,9 +1,9 @@
 //! `containers.toml`: found, read, checked against the whole contract, and turned into a [`model::ProjectManifest`].
 //!
-//! What must stay true: every error of a file comes at once, in the file's order, with place and remedy; what this
-//! version has not built is refused by name (`not_built.rs`), never ignored.
+//! What must stay true: every error of a file comes at once, in the file's order, with place and remedy; nothing that
+//! is written is ignored.
 //!
-//! The way: `find` -> text -> `document` (syntax) -> `check` along `schema` and `not_built` -> `project` (merges
+//! The way: `find` -> text -> `document` (syntax) -> `check` along `schema` -> `project` (merges
 //! `layer`s and their `options`, `discover`s folders, `locate`s files, checks `needs` and `collisions`).
 
 mod builder;
@@ -20,7 +20,6 @@ mod locate;
 mod mirrors;
 pub(crate) mod model;
 mod needs;
-mod not_built;
 mod option_grammar;
 mod options;
 pub(crate) mod pattern;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use globset::{GlobBuilder, GlobMatcher};
 use indexmap::IndexMap;
 use serde::Serialize;
 
@@ -42,7 +43,28 @@ pub(crate) struct ProjectManifest {
 pub(crate) enum Branches {
     /// The repository's default branch.
     Default,
+    /// Names, or globs: `*` stands for anything but a `/`, `**` for that too.
     Named(Vec<String>),
+}
+
+impl Branches {
+    /// The glob of one of the names.
+    pub(super) fn glob(name: &str) -> Result<GlobMatcher, globset::Error> {
+        // In the name of a branch braces are only themselves.
+        let literal = name.replace('{', "[{]").replace('}', "[}]");
+        let glob = GlobBuilder::new(&literal).literal_separator(true).build();
+        glob.map(|glob| glob.compile_matcher())
+    }
+
+    /// Whether a branch is one of them.
+    pub(crate) fn include(&self, branch: &str, default_branch: Option<&str>) -> bool {
+        match self {
+            Self::Default => default_branch == Some(branch),
+            Self::Named(names) => names.iter().any(|name| {
+                name == branch || Self::glob(name).is_ok_and(|glob| glob.is_match(branch))
+            }),
+        }
+    }
 }
 
 impl ProjectManifest {
@@ -50,6 +72,11 @@ impl ProjectManifest {
     pub(crate) fn lock_file(&self) -> PathBuf {
         let name = self.path.file_name().unwrap_or_default();
         self.root.join(name).with_extension("lock")
+    }
+
+    /// Whether it is known which registry images go to.
+    pub(crate) fn is_located(&self) -> bool {
+        self.registry.host.name() != super::registry::STAND_IN
     }
 
     /// Puts the host that ECR names in the place of the one that stood in for it.
@@ -60,7 +87,11 @@ impl ProjectManifest {
             self.state.host = host.clone();
         }
         for container in self.containers.values_mut() {
-            for repository in [&mut container.repository, &mut container.cache_repository] {
+            let own = [&mut container.repository, &mut container.cache_repository];
+            let places = [&mut container.untrusted, &mut container.trusted];
+            let others = places.into_iter().flatten();
+            let others = others.flat_map(|places| [&mut places.images, &mut places.cache]);
+            for repository in own.into_iter().chain(others) {
                 if repository.host == stand_in {
                     repository.host = host.clone();
                 }
@@ -69,7 +100,47 @@ impl ProjectManifest {
     }
 }
 
+impl ProjectManifest {
+    /// For a run that no channel trusts: it writes to the repositories of `registry.untrusted`, where the manifest has that,
+    /// and reads the others too. `false`: the manifest makes no difference.
+    pub(crate) fn distrust(&mut self) -> bool {
+        let mut any = false;
+        for container in self.containers.values_mut() {
+            let Some(apart) = container.untrusted.take() else {
+                continue;
+            };
+            any = true;
+            container.trusted = Some(Places {
+                images: std::mem::replace(&mut container.repository, apart.images),
+                cache: std::mem::replace(&mut container.cache_repository, apart.cache),
+            });
+        }
+        any
+    }
+}
+
+/// Where images and caches of a container are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Places {
+    pub images: Repository,
+    pub cache: Repository,
+}
+
 impl Container {
+    /// The repository that names the container, whoever builds it: that of channels, and of trusted runs.
+    pub(crate) fn trusted_repository(&self) -> &Repository {
+        self.trusted
+            .as_ref()
+            .map_or(&self.repository, |trusted| &trusted.images)
+    }
+
+    /// Where trusted runs keep caches.
+    pub(crate) fn trusted_cache(&self) -> &Repository {
+        self.trusted
+            .as_ref()
+            .map_or(&self.cache_repository, |trusted| &trusted.cache)
+    }
+
     /// What `tag` is for this container: the same, or `NAME-TAG` where it is not alone in its repository.
     pub(crate) fn tag(&self, tag: &Tag) -> Result<Tag, InvalidReference> {
         tag.of(&self.name, self.shared)
@@ -230,8 +301,12 @@ pub(crate) struct Container {
     pub max_age: Option<Duration>,
     /// Containers that `needs` names; those inferred from the Dockerfile are the graph's.
     pub needs: Vec<ContainerName>,
-    /// The image's repository.
+    /// The repository that this run writes to.
     pub repository: Repository,
+    /// Where runs that no channel trusts write to, if elsewhere.
+    pub untrusted: Option<Places>,
+    /// In such a run: where trusted ones write to. See [`ProjectManifest::distrust`].
+    pub trusted: Option<Places>,
     /// Other containers have the same repository: its tags begin with its name.
     pub shared: bool,
     /// The tag of the registry cache, in the repository of `cache_repository`.

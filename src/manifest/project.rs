@@ -100,6 +100,7 @@ impl Project<'_> {
         let names = Names {
             containers: &containers,
             cache: naming.cache_ref.as_ref().map(span),
+            untrusted: naming.untrusted.as_ref().map(span),
             state: &state,
             channels: &with_default(channels.as_deref()),
             tags: &listed(&drafts, |layer| &layer.tags).collect(),

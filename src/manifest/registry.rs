@@ -5,10 +5,13 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::document::{Given, Said, View};
-use super::model::{EcrSettings, Provider, Registry};
-use super::pattern;
+use super::model::{EcrSettings, Places, Provider, Registry};
+use super::{collisions, pattern};
 use crate::diagnostic::{Diagnostic, SourceText, Span};
-use crate::reference::{RegistryHost, Repository};
+use crate::reference::{RegistryHost, Repository, Tag};
+
+/// The host where it is not known yet, or wrong.
+pub(super) const STAND_IN: &str = "registry.invalid";
 
 /// What every container's names come from.
 pub(super) struct Naming {
@@ -19,6 +22,8 @@ pub(super) struct Naming {
     pub cache_ref: Option<Said<String>>,
     /// `release.state`.
     state: Option<Said<String>>,
+    /// `registry.untrusted`.
+    pub untrusted: Option<Said<String>>,
 }
 
 impl Naming {
@@ -27,9 +32,30 @@ impl Naming {
         !self.pattern.contains('{')
     }
 
-    /// A container's repository.
-    pub(super) fn repository(&self, name: &str) -> Result<Repository, String> {
-        let path = pattern::expand(&self.pattern, |v| (v == "name").then(|| name.to_owned()));
+    /// A container's repositories, its cache's tag, and the repositories of runs that no channel trusts.
+    pub(super) fn of(&self, name: &str) -> Result<(Places, Tag, Option<Places>), String> {
+        let reference = match (&self.cache_ref, self.is_shared()) {
+            (Some(said), _) => said.get_ref(),
+            (None, true) => "{repository}:buildcache-{name}",
+            (None, false) => "{repository}:buildcache",
+        };
+        let images = self.repository(&self.pattern, name)?;
+        let (cache, tag) = collisions::cache_of(reference, &images, name)?;
+        let untrusted = self.untrusted.as_ref().map(|said| {
+            let images = self.repository(said.get_ref(), name)?;
+            // A cache that is nobody's own would be shared with those who do not trust it.
+            let cache = if reference.contains("{repository}") {
+                collisions::cache_of(reference, &images, name)?.0
+            } else {
+                images.clone()
+            };
+            Ok::<_, String>(Places { images, cache })
+        });
+        Ok((Places { images, cache }, tag, untrusted.transpose()?))
+    }
+
+    fn repository(&self, pattern: &str, name: &str) -> Result<Repository, String> {
+        let path = pattern::expand(pattern, |v| (v == "name").then(|| name.to_owned()));
         let path = path.map_err(|e| e.to_string())?;
         Repository::new(self.registry.host.clone(), &path).map_err(|e| e.to_string())
     }
@@ -71,7 +97,7 @@ pub(super) fn read(
         Provider::Oci => text("host").and_then(|h| RegistryHost::new(&h).ok()),
         Provider::Ecr(ecr) => ecr.host(),
     };
-    let Some(host) = host.or_else(|| RegistryHost::new("registry.invalid").ok()) else {
+    let Some(host) = host.or_else(|| RegistryHost::new(STAND_IN).ok()) else {
         return (None, diagnostics);
     };
     let repository = table.text("repository");
@@ -87,6 +113,7 @@ pub(super) fn read(
         pattern: repository.map_or_else(|| "{name}".to_owned(), Spanned::into_inner),
         cache_ref: view.table("cache").text("ref"),
         state: view.table("release").text("state"),
+        untrusted: table.text("untrusted"),
     };
     match naming.state() {
         Ok(state) => (Some((naming, state)), diagnostics),

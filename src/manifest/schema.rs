@@ -1,7 +1,6 @@
 //! Every key of `containers.toml` with its type and grammar, as data: what [`super::check`] walks.
 //!
-//! The whole contract stands here, built or not; what is not built yet is [`super::not_built`]'s to say. A key's place
-//! is its dotted path, with `*` for a name that the user chose; `[defaults]` and `[containers.*]` share `container`.
+//! `[defaults]` and `[containers.*]` share `container`.
 
 use super::cache;
 use super::grammar::{self, Refusal};
@@ -21,8 +20,8 @@ pub(super) enum Kind {
     List(&'static Kind),
     /// A list with one item at least.
     Filled(&'static Kind),
-    /// A table with these keys. The first text is the place that its keys get.
-    Table(&'static str, &'static [Key]),
+    /// A table with these keys.
+    Table(&'static [Key]),
     /// A table whose keys the user chooses; they must pass this grammar.
     Map(fn(&str) -> Result<(), Refusal>, &'static Kind),
 }
@@ -41,35 +40,29 @@ const TEXT: Kind = Kind::Text(grammar::not_empty);
 const TEXTS: Kind = Kind::List(&TEXT);
 
 /// The file itself.
-pub(super) const MANIFEST: Kind = Kind::Table(
-    "",
-    &[
-        key("version", Kind::Integer),
-        key("required_version", Kind::Text(grammar::requirement)),
-        key("pin", Kind::Bool),
-        key("registry", Kind::Table("registry", REGISTRY)),
-        key("release", Kind::Table("release", RELEASE)),
-        key(
-            "channels",
-            Kind::Map(grammar::channel, &Kind::List(&Kind::Text(grammar::branch))),
-        ),
-        key("builder", Kind::Table("builder", BUILDER)),
-        key("cache", Kind::Table("cache", CACHE)),
-        key(
-            "mirrors",
-            Kind::Map(mirrors::prefix, &Kind::Text(mirrors::prefix)),
-        ),
-        key("discover", Kind::Table("discover", DISCOVER)),
-        key("defaults", Kind::Table("container", CONTAINER)),
-        key(
-            "containers",
-            Kind::Map(
-                grammar::container_name,
-                &Kind::Table("container", CONTAINER),
-            ),
-        ),
-    ],
-);
+pub(super) const MANIFEST: Kind = Kind::Table(&[
+    key("version", Kind::Integer),
+    key("required_version", Kind::Text(grammar::requirement)),
+    key("pin", Kind::Bool),
+    key("registry", Kind::Table(REGISTRY)),
+    key("release", Kind::Table(RELEASE)),
+    key(
+        "channels",
+        Kind::Map(grammar::channel, &Kind::List(&Kind::Text(grammar::branch))),
+    ),
+    key("builder", Kind::Table(BUILDER)),
+    key("cache", Kind::Table(CACHE)),
+    key(
+        "mirrors",
+        Kind::Map(mirrors::prefix, &Kind::Text(mirrors::prefix)),
+    ),
+    key("discover", Kind::Table(DISCOVER)),
+    key("defaults", Kind::Table(CONTAINER)),
+    key(
+        "containers",
+        Kind::Map(grammar::container_name, &Kind::Table(CONTAINER)),
+    ),
+]);
 
 const REGISTRY: &[Key] = &[
     key("provider", Kind::OneOf(&["ecr", "oci"])),
@@ -124,7 +117,7 @@ const CONTAINER: &[Key] = &[
         "contexts",
         Kind::Map(grammar::variable_name, &Kind::Text(option::named_context)),
     ),
-    key("secrets", Kind::List(&Kind::Table("secret", SECRET))),
+    key("secrets", Kind::List(&Kind::Table(SECRET))),
     key("ssh", Kind::List(&Kind::Text(option::ssh_agent))),
     key("labels", Kind::Map(grammar::label, &Kind::Scalar)),
     key("network", Kind::OneOf(&["default", "none", "host"])),

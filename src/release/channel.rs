@@ -15,6 +15,8 @@ pub(crate) struct Sources {
     /// `None`: not known (a detached head).
     pub(crate) branch: Option<String>,
     pub(crate) default_branch: Option<String>,
+    /// What `git describe --tags` says of the commit, where a tag of an image is made of it.
+    pub(crate) version: Option<String>,
     /// A pull request's number or name.
     pub(crate) pull_request: Option<String>,
     /// Uncommitted files that the run would build from; the first few.
@@ -53,6 +55,13 @@ pub(crate) struct ChannelDecision {
     pub(crate) reason: String,
     /// The sources are of a branch that moves a channel: such runs export caches.
     pub(crate) channel_branch: bool,
+}
+
+impl ChannelDecision {
+    /// Whether what the run writes may be read by those that move channels.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.channel_branch || !self.moves.is_empty()
+    }
 }
 
 /// Decides, by the manifest's channels.
@@ -110,10 +119,9 @@ fn by_branch(channels: &IndexMap<Tag, Branches>, sources: &Sources) -> Result<Ve
     if let Some(name) = &sources.pull_request {
         return Err(format!("pull request {name}"));
     }
-    let may_move = |branches: &Branches| match (branches, &sources.branch) {
-        (Branches::Named(names), Some(branch)) => names.contains(branch),
-        (Branches::Default, Some(branch)) => sources.default_branch.as_ref() == Some(branch),
-        (_, None) => !sources.checkout,
+    let may_move = |branches: &Branches| match &sources.branch {
+        Some(branch) => branches.include(branch, sources.default_branch.as_deref()),
+        None => !sources.checkout,
     };
     let moves = channels.iter().filter(|(_, branches)| may_move(branches));
     let moves: Vec<Tag> = moves.map(|(tag, _)| tag.clone()).collect();
@@ -184,6 +192,8 @@ mod tests {
             reason(None, &on("feature"), &asked()),
             reason(Some("release"), &on("release"), &asked()),
             reason(Some("release"), &on("main"), &asked()),
+            reason(Some("release/*"), &on("release/1.2"), &asked()),
+            reason(Some("release/*"), &on("release/1/2"), &asked()),
             reason(None, &dirty, &asked()),
             reason(
                 None,
@@ -219,6 +229,8 @@ mod tests {
         no channel moves: branch feature has no channel; --channel NAME moves one anyway
         latest moves: branch release
         no channel moves: branch main has no channel; --channel NAME moves one anyway
+        latest moves: branch release/1.2
+        no channel moves: branch release/1/2 has no channel; --channel NAME moves one anyway
         no channel moves: uncommitted changes (a.py and 1 more); --allow-dirty moves them anyway
         latest moves: branch main
         no channel moves: commit 0123456789ab is on no branch (detached head); --channel NAME moves one anyway

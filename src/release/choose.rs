@@ -3,19 +3,27 @@
 
 use indexmap::IndexMap;
 
-use super::record::{Deed, Placed, Record};
+use super::record::{BEFORE_SKIFF, Deed, Placed, Record};
 use super::standing::Standing;
 use super::store::{Store, StoreError};
 use crate::reference::Tag;
 
 /// A release that was asked for by name.
 pub(crate) enum Found {
-    Release(Box<(Tag, Record)>),
+    Release(Box<Released>),
     /// There is none; these are there.
     Missing(Vec<String>),
 }
 
-/// The release of this name; of several attempts the last, and of those named 0 the channel's own.
+/// What a release has put in the registry: what all its records say, as several jobs may have built it.
+pub(crate) struct Released {
+    pub release: Tag,
+    pub containers: IndexMap<String, Placed>,
+    /// What the channel stood on when the last of them was written.
+    pub before: Option<IndexMap<String, Placed>>,
+}
+
+/// The release of this name; of several attempts at a container the last, and of those named 0 the channel's own.
 pub(crate) async fn find(
     store: &mut Store,
     name: &str,
@@ -28,16 +36,24 @@ pub(crate) async fn find(
         .filter(|tag| tag.as_str().starts_with(&start))
         .cloned()
         .collect();
-    let read = store.records(&near).await?;
-    let of_name =
-        |(_, record): &&(Tag, Record)| record.release.as_str() == name && is_release(record);
-    let found = read
-        .records
-        .iter()
-        .filter(of_name)
-        .max_by_key(|(tag, record)| (record.due(channel).is_some(), record.created, tag.clone()));
-    if let Some(found) = found {
-        return Ok(Found::Release(Box::new(found.clone())));
+    let mut read = store.records(&near).await?;
+    read.records
+        .retain(|(_, record)| record.release.as_str() == name && is_release(record));
+    read.records
+        .sort_by_key(|(tag, record)| (record.due(channel).is_some(), record.created, tag.clone()));
+    if let Some((_, last)) = read.records.last() {
+        let mut containers = IndexMap::new();
+        let before_skiff = name == BEFORE_SKIFF;
+        for (tag, record) in &read.records {
+            if !before_skiff || record.due(channel).is_some() {
+                containers.extend(record.placed(tag));
+            }
+        }
+        return Ok(Found::Release(Box::new(Released {
+            release: last.release.clone(),
+            before: last.due(channel).map(|due| due.before.clone()),
+            containers,
+        })));
     }
     if let Some((tag, why)) = read
         .unreadable
@@ -101,18 +117,14 @@ pub(crate) fn before(standing: &Standing, names: &[String], records: &[(Tag, Rec
 }
 
 /// The set of a release: its own images, and for other containers what the channel stood on then.
-pub(crate) fn set_of(standing: &Standing, names: &[String], (tag, record): &(Tag, Record)) -> Way {
-    let own = record.placed(tag);
-    let before = record.due(&standing.channel).map(|due| &due.before);
+pub(crate) fn set_of(standing: &Standing, names: &[String], found: &Released) -> Way {
     let mut way = Way::default();
     for name in standing.containers.keys() {
         if !names.is_empty() && !names.contains(name) {
             continue;
         }
-        match own
-            .get(name)
-            .or_else(|| before.and_then(|before| before.get(name)))
-        {
+        let before = || found.before.as_ref()?.get(name);
+        match found.containers.get(name).or_else(before) {
             Some(placed) => {
                 way.to.insert(name.clone(), placed.clone());
             }

@@ -173,7 +173,7 @@ pub(crate) fn circumstances(sources: &Sources, environment: &Environment) -> Cir
         actor,
         ci_url,
         reason: None,
-        pull_request: sources.pull_request.is_some(),
+        leaves_no_record: sources.pull_request.is_some(),
     }
 }
 

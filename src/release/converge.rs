@@ -48,6 +48,18 @@ pub(crate) struct Own {
     pub before: IndexMap<String, Placed>,
 }
 
+impl Own {
+    /// Of somebody who has written none, and finishes what others have left.
+    pub(crate) fn nothing(channel: &Tag) -> Self {
+        Self {
+            tag: channel.clone(),
+            release: channel.clone(),
+            containers: IndexMap::new(),
+            before: IndexMap::new(),
+        }
+    }
+}
+
 /// Why a channel was not moved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Stopped {

@@ -84,7 +84,7 @@ async fn taken(
 }
 
 /// The commit that the image says it was built from, as far as that can be believed.
-async fn revision(
+pub(crate) async fn revision(
     repository: &Repository,
     tag: &Tag,
     registry: &Client,

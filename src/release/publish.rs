@@ -21,8 +21,8 @@ pub(crate) struct Circumstances {
     pub actor: Option<String>,
     pub ci_url: Option<String>,
     pub reason: Option<String>,
-    /// The sources are a pull request's: its images are nobody's to promote, and it leaves no record.
-    pub pull_request: bool,
+    /// The sources are a pull request's, or the run is an untrusted one: its images are nobody's to promote.
+    pub leaves_no_record: bool,
 }
 
 impl Circumstances {

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
-use crate::diagnostic::{Diagnostic, SourceText, Span, human};
+use crate::diagnostic::human::{self, Screen};
+use crate::diagnostic::{Diagnostic, SourceText, Span};
 use crate::engine::outcome::Failure;
 
 /// Log lines shown; all that were kept are in the events.
 const SHOWN_LINES: usize = 20;
 
-pub(crate) fn render(container: &str, failure: &Failure, color: bool) -> String {
+pub(crate) fn render(container: &str, failure: &Failure, screen: Screen) -> String {
     let mut diagnostic = Diagnostic::error(format!("{container}: {}", failure.message));
     if let Some(location) = &failure.location {
         let source = SourceText::new(&location.file, &location.text);
@@ -18,7 +19,7 @@ pub(crate) fn render(container: &str, failure: &Failure, color: bool) -> String 
     }
     diagnostic.notes.clone_from(&failure.notes);
     diagnostic.helps.clone_from(&failure.helps);
-    let mut text = human::render(&[diagnostic], color);
+    let mut text = human::render(&[diagnostic], screen);
     if !failure.log.is_empty() {
         let step = failure
             .step
@@ -55,7 +56,7 @@ mod tests {
             notes: vec!["make found none".into()],
             helps: vec!["write one".into()],
         };
-        insta::assert_snapshot!(render("train", &failure, false), @r"
+        insta::assert_snapshot!(render("train", &failure, Screen::default()), @r"
         error: train: exit code: 2
          --> train/Dockerfile:2:1
           |

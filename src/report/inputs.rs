@@ -11,14 +11,22 @@ use super::output::table;
 use crate::context::entry::{self, Entry, Kind};
 use crate::context::file_id::BlobId;
 use crate::context::inputs::{BuildContext, MAIN};
+use crate::key::{self, Key};
+use crate::plan::PlannedContainer;
 use crate::project::shown;
+use crate::resolve::Unknown;
 
 /// Everything that can change a container's image.
 #[derive(Debug, Serialize)]
-pub(crate) struct Inputs<'a> {
-    pub container: &'a str,
+pub(crate) struct Listing<'a> {
+    container: &'a str,
+    /// `None`: it has none, or not all of its inputs are known.
+    key: Option<&'a str>,
+    inputs: &'a key::Inputs,
+    /// Why there is no key.
+    unknown: &'a [Unknown],
     /// The main context first.
-    pub contexts: Vec<ContextFiles<'a>>,
+    contexts: Vec<ContextFiles<'a>>,
 }
 
 /// A context with what its ignore rules leave of it.
@@ -110,15 +118,48 @@ impl File {
     }
 }
 
-impl Inputs<'_> {
+impl<'a> Listing<'a> {
+    pub(crate) fn new(planned: &'a PlannedContainer, contexts: Vec<ContextFiles<'a>>) -> Self {
+        let keyed = &planned.keyed;
+        Self {
+            container: &planned.container.name,
+            key: keyed.key.as_ref().map(Key::as_str),
+            inputs: &keyed.inputs,
+            unknown: &keyed.unknown,
+            contexts,
+        }
+    }
+
     pub(crate) fn json(&self) -> String {
         // Text and numbers only: there is nothing that could fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 
     pub(crate) fn human(&self) -> String {
-        let parts: Vec<_> = self.contexts.iter().map(human).collect();
+        let contexts = self.contexts.iter().map(human);
+        let parts: Vec<_> = std::iter::once(self.keyed()).chain(contexts).collect();
         parts.join("\n\n")
+    }
+
+    /// The key, and what it is made of.
+    fn keyed(&self) -> String {
+        let mut text = match self.key {
+            Some(key) => format!("key {key}\n"),
+            None => String::new(),
+        };
+        for unknown in self.unknown {
+            _ = writeln!(text, "no key: {}", escaped(&unknown.why));
+        }
+        let known = self.inputs.iter();
+        let known = known.map(|(name, value)| vec![escaped(name), escaped(value)]);
+        let unknown = self.unknown.iter().filter_map(|unknown| {
+            let name = unknown.input.as_ref()?;
+            Some(vec![escaped(name), "not known".to_owned()])
+        });
+        let mut rows: Vec<_> = known.chain(unknown).collect();
+        rows.sort_unstable();
+        rows.insert(0, ["INPUT", "VALUE"].map(str::to_owned).to_vec());
+        text + &table(&rows)
     }
 }
 
@@ -195,8 +236,19 @@ mod tests {
             second,
         ];
         let base = Path::new("/w");
-        let inputs = Inputs {
+        let mut known = key::Inputs::default();
+        known.set("arg:TOKEN", key::sha256(b"hunter2"));
+        known.set("attribute:add-hosts", "a=1\nb");
+        known.set("dockerfile", "c".repeat(40));
+        let unknown = [Unknown {
+            input: Some("image:python:3.11".into()),
+            why: "its base image `python:3.11` is not known: no answer within 15 s".into(),
+        }];
+        let inputs = Listing {
             container: "etl",
+            key: None,
+            inputs: &known,
+            unknown: &unknown,
             contexts: vec![
                 ContextFiles::new(&context, entries, base),
                 ContextFiles::new(&named, vec![], base),
@@ -208,6 +260,13 @@ mod tests {
     #[test]
     fn people_get_tables_that_no_name_can_garble() {
         insta::assert_snapshot!(example(false), @r"
+        no key: its base image `python:3.11` is not known: no answer within 15 s
+        INPUT                VALUE
+        arg:TOKEN            f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7
+        attribute:add-hosts  a=1\nb
+        dockerfile           cccccccccccccccccccccccccccccccccccccccc
+        image:python:3.11    not known
+
         context etl, without what etl/.dockerignore excludes
         TYPE       MODE  SIZE  ID                                        PATH
         directory  1777  0     -                                         d
@@ -223,6 +282,6 @@ mod tests {
 
     #[test]
     fn machines_get_names_as_they_are() {
-        insta::assert_snapshot!(example(true), @r#"{"container":"etl","contexts":[{"name":"context","root":"etl","ignore_file":"etl/.dockerignore","files":[{"path":"d","type":"directory","mode":"1777","size":0,"id":null},{"path":"d/run","type":"file","mode":"4755","size":5,"id":"abababababababababababababababababababab"},{"path":"l\u001b[2J\n","type":"symlink","mode":"0777","size":5,"id":null,"target":"../x"},{"path":"z","type":"file","mode":"0755","size":5,"id":"abababababababababababababababababababab","hard_link":"d/run"}]},{"name":"libs","root":".","ignore_file":null,"files":[]}]}"#);
+        insta::assert_snapshot!(example(true), @r#"{"container":"etl","key":null,"inputs":{"arg:TOKEN":"f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7","attribute:add-hosts":"a=1\nb","dockerfile":"cccccccccccccccccccccccccccccccccccccccc"},"unknown":[{"input":"image:python:3.11","why":"its base image `python:3.11` is not known: no answer within 15 s"}],"contexts":[{"name":"context","root":"etl","ignore_file":"etl/.dockerignore","files":[{"path":"d","type":"directory","mode":"1777","size":0,"id":null},{"path":"d/run","type":"file","mode":"4755","size":5,"id":"abababababababababababababababababababab"},{"path":"l\u001b[2J\n","type":"symlink","mode":"0777","size":5,"id":null,"target":"../x"},{"path":"z","type":"file","mode":"0755","size":5,"id":"abababababababababababababababababababab","hard_link":"d/run"}]},{"name":"libs","root":".","ignore_file":null,"files":[]}]}"#);
     }
 }

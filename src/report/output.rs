@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cells;
 use super::region::{Line, Region};
+use crate::diagnostic::human::Screen;
 
 /// The process's two streams. Clones share them; a line is never torn, and none is lost in the live region.
 #[derive(Debug, Clone)]
@@ -27,6 +28,15 @@ impl Output {
         Self {
             region: Arc::default(),
             color,
+        }
+    }
+
+    /// For diagnostics, which go to stderr.
+    #[expect(clippy::disallowed_methods, reason = "the one owner of stderr")]
+    pub(crate) fn screen(&self) -> Screen {
+        Screen {
+            color: self.color,
+            columns: terminal_size(std::io::stderr()).map(|size| size.columns),
         }
     }
 

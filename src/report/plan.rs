@@ -4,11 +4,8 @@ use serde_json::{Value, json};
 
 use super::output::table;
 use crate::changes::base::Base;
-use crate::key::Key;
 use crate::plan::{Plan, PlannedContainer, Work};
-
-/// Version of the JSON form: fields may be added within a version.
-const FORMAT: u32 = 1;
+use crate::plan_file::PlanFile;
 
 /// Why there is nothing to do.
 pub(crate) fn nothing(plan: &Plan) -> String {
@@ -62,36 +59,9 @@ pub(crate) fn render(plan: &Plan) -> String {
     text
 }
 
-/// One object.
+/// One object: what `--out` writes as well.
 pub(crate) fn json(plan: &Plan) -> String {
-    let containers = plan.containers.iter().map(|(name, planned)| {
-        let mut value = json!({
-            "name": name,
-            "repository": planned.container.repository,
-            "action": match planned.work { Work::Build(_) => "build", Work::Keep(_) => "skip" },
-            "selected": planned.reason,
-            "released": planned.released,
-            "after": planned.parents,
-            "key": planned.keyed.key.as_ref().map(Key::as_str),
-        });
-        match &planned.work {
-            Work::Build(reason) => value["reason"] = json!(reason),
-            Work::Keep(manifest) => {
-                value["image"] = json!(planned.container.repository.digest(&manifest.digest));
-            }
-        }
-        value
-    });
-    let value = json!({
-        "format": FORMAT,
-        "release": plan.release,
-        "revision": plan.revision,
-        "channels": plan.channels.moves,
-        "channels_reason": plan.channels.reason,
-        "containers": containers.collect::<Vec<Value>>(),
-        "outdated": plan.outdated,
-    });
-    format!("{value:#}\n")
+    format!("{:#}\n", json!(PlanFile::from(plan)))
 }
 
 /// `strategy.matrix` of a GitHub Actions job, for `fromJSON`: the released containers that will be built. A parent that

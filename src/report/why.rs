@@ -10,10 +10,12 @@ use crate::plan::{PlannedContainer, Work};
 /// Digits of an id that people compare.
 const SHORT: usize = 12;
 
-/// The inputs that are not what they were; `None`: nothing published says what it was made from.
+/// The inputs that are not what they were, as far as they are known; `None`: nothing published says what it was made from.
 fn changes(planned: &PlannedContainer) -> Option<Vec<Change>> {
     let old = planned.published.as_ref()?.inputs.as_ref()?;
-    Some(planned.keyed.inputs.changes_from(old))
+    let mut changes = planned.keyed.inputs.changes_from(old);
+    changes.retain(|change| !planned.keyed.lacks(&change.input));
+    Some(changes)
 }
 
 fn files(planned: &PlannedContainer) -> &[FileChange] {

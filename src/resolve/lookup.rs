@@ -5,6 +5,7 @@ use super::images::{self, Unread};
 use crate::key::reason::FileChange;
 use crate::key::{self, Inputs, Key};
 use crate::manifest::model::{Container, ProjectManifest};
+use crate::plan::PlannedContainer;
 use crate::reference::Repository;
 use crate::registry::Client;
 use crate::registry::image::RawManifest;
@@ -16,6 +17,8 @@ pub(crate) enum Lookup {
     /// An image that passes the check of a pushed one.
     Found {
         manifest: RawManifest,
+        /// Where it is.
+        repository: Repository,
         /// Of a rebuild without cache.
         generation: Option<String>,
     },
@@ -25,8 +28,24 @@ pub(crate) enum Lookup {
     Failed(String),
 }
 
-/// Looks for the image of a key in its repository, and checks it as after a push.
-pub(super) async fn key(
+/// Looks for the image of a key where this run writes to; in an untrusted run also where trusted ones do, unless it is to
+/// get tags: those are not an untrusted run's to set there.
+pub(super) async fn key(key: &Key, planned: &PlannedContainer, registry: &Client) -> Lookup {
+    let container = &planned.container;
+    let found = key_in(key, container, &container.repository, registry).await;
+    match (&found, &container.trusted) {
+        (Lookup::Missing | Lookup::Distrusted(_), Some(trusted)) if !planned.tag_unchanged => {
+            match key_in(key, container, &trusted.images, registry).await {
+                Lookup::Missing => found,
+                other => other,
+            }
+        }
+        _ => found,
+    }
+}
+
+/// Looks for the image of a key in a repository, and checks it as after a push.
+pub(crate) async fn key_in(
     key: &Key,
     container: &Container,
     repository: &Repository,
@@ -68,6 +87,7 @@ pub(super) async fn key(
         .and_then(|config| config.labels.get(key::GENERATION));
     Lookup::Found {
         generation: generation.filter(|g| !g.is_empty()).cloned(),
+        repository: repository.clone(),
         manifest,
     }
 }
@@ -88,7 +108,7 @@ pub(super) async fn published(
     container: &Container,
     registry: &Client,
 ) -> Result<Option<Published>, String> {
-    let repository = &container.repository;
+    let repository = container.trusted_repository();
     let Some(channel) = manifest.channels.keys().next() else {
         return Ok(None);
     };

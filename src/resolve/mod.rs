@@ -14,6 +14,7 @@ mod check;
 mod images;
 pub(crate) mod locked;
 mod lookup;
+mod made;
 mod sources;
 mod warnings;
 
@@ -25,11 +26,13 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 pub(crate) use check::{Unfit, check};
-pub(crate) use lookup::{Lookup, Published};
+pub(crate) use lookup::{Lookup, Published, key_in};
+pub(crate) use made::Unknown;
 pub(crate) use sources::Trees;
 
 use self::bases::Bases;
 use self::images::AT_ONCE;
+use self::made::Made;
 use self::warnings::Warnings;
 use crate::buildkit::solve::Attributes;
 use crate::changes::index::Index;
@@ -59,7 +62,10 @@ async fn in_time<T, E: std::fmt::Display>(
 pub(crate) struct Keyed {
     /// `None`: it has none, and is built each time.
     pub(crate) key: Option<Key>,
+    /// All that are known, where they make no key too.
     pub(crate) inputs: Inputs,
+    /// Why there is no key.
+    pub(crate) unknown: Vec<Unknown>,
     /// What a rebuild without cache is called.
     pub(crate) generation: Option<String>,
     /// What its contexts held. `None`: they cannot be read here.
@@ -68,12 +74,22 @@ pub(crate) struct Keyed {
     pub(crate) pins: Vec<(ImageRef, Digest)>,
 }
 
+impl Keyed {
+    /// Whether this is an input that is not known.
+    pub(crate) fn lacks(&self, input: &str) -> bool {
+        let mut unknown = self.unknown.iter();
+        unknown.any(|unknown| unknown.input.as_deref() == Some(input))
+    }
+}
+
 /// How to ask.
 pub(crate) struct Settings {
     /// Whether an image that is in the registry can be what is wanted. `Some`: the flag by which it cannot.
     pub(crate) build_anyway: Option<&'static str>,
     /// Build without cache, under this name.
     pub(crate) no_cache: Option<String>,
+    /// What is built from this plan is offered what was read for it.
+    pub(crate) builds: bool,
     /// Find out what is published for those too that are not built.
     pub(crate) compare_all: bool,
     pub(crate) index: Arc<Index>,
@@ -156,7 +172,8 @@ struct Asking<'a> {
     cases: BTreeMap<String, Case>,
 }
 
-type Keys = BTreeMap<String, Result<(Key, Inputs), String>>;
+/// By container, each with its key where it has one.
+type Keys = BTreeMap<String, (Option<Key>, Made)>;
 
 impl Asking<'_> {
     /// Makes keys and asks for them, until no answer changes a key: a parent's generation changes those of its children,
@@ -165,7 +182,7 @@ impl Asking<'_> {
         loop {
             let keys = self.keys();
             let asked = self.look_up(&keys).await;
-            let widened = self.inspect().await;
+            let widened = self.inspect(&keys).await;
             if !asked && !widened {
                 return;
             }
@@ -177,58 +194,67 @@ impl Asking<'_> {
         let mut keys = Keys::new();
         for (name, planned) in &self.plan.containers {
             let made = self.inputs(name, planned, &keys);
-            keys.insert(name.clone(), made.map(|inputs| (inputs.key(), inputs)));
+            keys.insert(name.clone(), (made.key(), made));
         }
         keys
     }
 
-    fn inputs(
-        &self,
-        name: &str,
-        planned: &PlannedContainer,
-        keys: &Keys,
-    ) -> Result<Inputs, String> {
+    fn inputs(&self, name: &str, planned: &PlannedContainer, keys: &Keys) -> Made {
         let container = &planned.container;
-        let recipe = self.project.recipes.get(name);
-        let recipe = recipe.ok_or("its Dockerfile cannot be read")?;
+        let mut made = Made::default();
+        let (Some(recipe), Some(case)) = (self.project.recipes.get(name), self.cases.get(name))
+        else {
+            made.lack(None, "its Dockerfile cannot be read");
+            return made;
+        };
         if let Some(why) = &recipe.unclear {
-            return Err(why.clone());
+            made.lack(None, why);
         }
         if let Some(source) = &recipe.sources.unpinned {
-            return Err(format!(
-                "`ADD {source}` may fetch something else each time; add --checksum"
-            ));
+            let why = format!("`ADD {source}` may fetch something else each time; add --checksum");
+            made.lack(None, why);
         }
-        let mut inputs = Inputs::default();
-        inputs.attributes(&(self.settings.attributes)(planned));
+        let attributes = (self.settings.attributes)(planned);
+        made.attributes(&attributes, self.project.manifest.is_located());
         for (name, value) in profile::exporter_attrs(container.profile) {
-            inputs.set(format!("exporter:{name}"), value);
+            made.inputs.set(format!("exporter:{name}"), value);
         }
-        let case = self.cases.get(name).ok_or("it is not in this run")?;
-        case.trees.as_ref().map_err(Clone::clone)?.set(&mut inputs);
+        match &case.trees {
+            Ok(trees) => trees.set(&mut made.inputs),
+            Err(why) => made.lack(None, why),
+        }
         for image in &recipe.images {
+            let input = format!("image:{image}");
             match self.digests.get(image) {
-                Some(Ok(digest)) => inputs.set(format!("image:{image}"), digest.to_string()),
+                Some(Ok(digest)) => made.inputs.set_image(image, digest),
                 Some(Err(why)) => {
-                    return Err(format!("its base image `{image}` is not known: {why}"));
+                    let why = format!("its base image `{image}` is not known: {why}");
+                    made.lack(Some(input), why);
                 }
-                None => return Err(format!("its base image `{image}` is not known")),
+                None => made.lack(
+                    Some(input),
+                    format!("its base image `{image}` is not known"),
+                ),
             }
         }
         for parent in &planned.parents {
-            let Some(Ok((key, _))) = keys.get(parent) else {
-                return Err(format!("it is built from {parent}, which has no key"));
-            };
-            let value = match self.generation(parent) {
-                Some(generation) => format!("{key} {generation}"),
-                None => key.to_string(),
-            };
-            inputs.set(format!("parent:{parent}"), value);
+            let input = format!("parent:{parent}");
+            match (keys.get(parent), self.generation(parent)) {
+                (Some((Some(key), _)), Some(generation)) => {
+                    made.inputs.set(input, format!("{key} {generation}"));
+                }
+                (Some((Some(key), _)), None) => made.inputs.set(input, key.as_str()),
+                _ => made.lack(
+                    Some(input),
+                    format!("it is built from {parent}, which has no key"),
+                ),
+            }
         }
         if let Some(max_age) = container.max_age {
-            inputs.set("age", age(name, max_age, self.settings.now).to_string());
+            let age = made::age(name, max_age, self.settings.now);
+            made.inputs.set("age", age.to_string());
         }
-        Ok(inputs)
+        made
     }
 
     /// What the last rebuild without cache was called, this run's own if it is one.
@@ -249,7 +275,7 @@ impl Asking<'_> {
         }
         let registry = self.registry;
         let open = self.plan.containers.iter().filter_map(|(name, planned)| {
-            let (key, _) = keys.get(name)?.as_ref().ok()?;
+            let key = keys.get(name)?.0.as_ref()?;
             let known = self.cases.get(name)?.answer.as_ref();
             known
                 .is_none_or(|(asked, _)| asked != key)
@@ -265,8 +291,7 @@ impl Asking<'_> {
                 if let Some(why) = before {
                     return (name, key, Lookup::Failed(why));
                 }
-                let container = &planned.container;
-                let found = lookup::key(&key, container, &container.repository, registry).await;
+                let found = lookup::key(&key, planned, registry).await;
                 if let (Lookup::Failed(why), Ok(mut silent)) = (&found, silent.lock()) {
                     silent.get_or_insert_with(|| why.clone());
                 }
@@ -284,12 +309,14 @@ impl Asking<'_> {
     }
 
     /// Looks into the base images of what is to be built. `true`: one of them makes its target read more.
-    async fn inspect(&mut self) -> bool {
+    async fn inspect(&mut self, keys: &Keys) -> bool {
         let open = self.plan.containers.iter().filter_map(|(name, planned)| {
             let case = self.cases.get(name)?;
             let found = matches!(case.answer, Some((_, Lookup::Found { .. })));
             let is_part = case.trees.as_ref().is_ok_and(Trees::is_part);
-            if case.inspected || found || !is_part {
+            // Without a key it matters only to the builds that share its contexts.
+            let matters = self.settings.builds || keys.get(name)?.0.is_some();
+            if case.inspected || found || !is_part || !matters {
                 return None;
             }
             Some((name, planned, self.project.recipes.get(name)?))
@@ -340,7 +367,7 @@ impl Asking<'_> {
     async fn conclude(mut self) -> Vec<Diagnostic> {
         let keys = self.keys();
         let mut unkeyed = Warnings::default();
-        for (name, made) in keys {
+        for (name, (key, made)) in keys {
             let Some(case) = self.cases.remove(&name) else {
                 continue;
             };
@@ -348,21 +375,28 @@ impl Asking<'_> {
             let Some(planned) = self.plan.containers.get_mut(&name) else {
                 continue;
             };
-            if let Some((_, Lookup::Found { manifest, .. })) = &case.answer {
+            if let Some((
+                _,
+                Lookup::Found {
+                    manifest,
+                    repository,
+                    ..
+                },
+            )) = &case.answer
+            {
                 work = Work::Keep(manifest.clone());
+                planned.container.repository.clone_from(repository);
             }
             if let Work::Build(reason) = &work {
                 unkeyed.note(&name, reason);
             }
-            let (key, inputs) = made.map_or((None, Inputs::default()), |(key, inputs)| {
-                (Some(key), inputs)
-            });
             let recipe = self.project.recipes.get(&name);
             let pins = recipe.map(|recipe| pins(recipe, &self.digests));
             planned.work = work;
             planned.keyed = Arc::new(Keyed {
                 key,
-                inputs,
+                inputs: made.inputs,
+                unknown: made.unknown,
                 generation: self.settings.no_cache.clone(),
                 trees: case.trees.ok(),
                 pins: pins.unwrap_or_default(),
@@ -373,15 +407,17 @@ impl Asking<'_> {
         unkeyed.say()
     }
 
-    fn reason(&self, made: &Result<(Key, Inputs), String>, case: &Case) -> BuildReason {
+    fn reason(&self, made: &Made, case: &Case) -> BuildReason {
         if let Some(flag) = self.settings.build_anyway {
             return BuildReason::Asked { flag };
         }
         if self.settings.no_cache.is_some() {
             return BuildReason::Asked { flag: "--no-cache" };
         }
-        match (made, &case.answer) {
-            (Err(why), _) => BuildReason::NoKey { why: why.clone() },
+        match (made.unknown.first(), &case.answer) {
+            (Some(unknown), _) => BuildReason::NoKey {
+                why: unknown.why.clone(),
+            },
             (_, Some((_, Lookup::Failed(why)))) => BuildReason::LookupFailed { why: why.clone() },
             (_, Some((_, Lookup::Distrusted(why)))) => BuildReason::Distrusted { why: why.clone() },
             _ => BuildReason::NoImage,
@@ -429,16 +465,6 @@ impl Asking<'_> {
     }
 }
 
-/// The period of `max_age` that it is now. Periods begin at a time of the container's own, so that not all are built
-/// again in the same hour.
-fn age(name: &str, max_age: Duration, now: u64) -> u64 {
-    let period = max_age.as_secs().max(1);
-    let offset = name.bytes().fold(0_u64, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(u64::from(byte))
-    });
-    now.wrapping_add(offset % period) / period
-}
-
 /// What a build is to use instead of tags.
 fn pins(
     recipe: &Recipe,
@@ -450,28 +476,4 @@ fn pins(
         image.digest.is_none().then(|| (image, digest.clone()))
     });
     pinned.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn an_age_lasts_as_long_as_it_may() {
-        let week = Duration::from_hours(7 * 24);
-        let now = 1_790_000_000;
-        let turns: Vec<u64> = (now..now + 3 * 7 * 86_400)
-            .step_by(3600)
-            .map(|now| age("train", week, now))
-            .collect();
-        let distinct: BTreeSet<_> = turns.iter().collect();
-        assert!((3..=4).contains(&distinct.len()));
-        assert!(turns.is_sorted());
-        assert_ne!(
-            age("a", Duration::from_secs(1), 5),
-            age("a", Duration::from_secs(1), 6)
-        );
-    }
 }

@@ -138,6 +138,34 @@ fn a_name_that_is_not_utf_8_is_named_where_docker_only_gives_up() {
     assert_eq!(by_skiff(&workspace, "r2"), by_docker(&workspace).unwrap());
 }
 
+#[test]
+fn names_that_differ_in_case_only_are_two_files() {
+    let workspace = whole(|root| {
+        fs::write(root.join("README.md"), "upper").unwrap();
+        fs::write(root.join("readme.md"), "lower").unwrap();
+    });
+    workspace.commit();
+    // As where file systems do not tell them apart.
+    workspace.git(&["config", "core.ignorecase", "true"]);
+    let docker = by_docker(&workspace).unwrap();
+    assert!(docker.contains_key("README.md") && docker.contains_key("readme.md"));
+    assert_eq!(by_skiff(&workspace, "r1"), docker);
+    assert_eq!(by_inputs(&workspace), docker);
+    let key = || {
+        let ended = workspace.run(&["inputs", "etl", "--format", "json"]);
+        let inputs: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        inputs["key"].as_str().unwrap().to_owned()
+    };
+    let first = key();
+    for (name, content) in [("README.md", "upper"), ("readme.md", "lower")] {
+        let path = format!("containers/etl/{name}");
+        workspace.write(&path, "other");
+        assert_ne!(key(), first, "{name}");
+        workspace.write(&path, content);
+        assert_eq!(key(), first, "{name}");
+    }
+}
+
 /// The differ of a builder trusts size and time (buildkit#4817): Docker's client ships the old content.
 #[test]
 fn other_content_of_the_same_size_and_time_is_sent() {

@@ -381,3 +381,21 @@ fn load_keeps_the_image_that_is_pushed() {
         ["buildcache", "latest", "r1"]
     );
 }
+
+#[test]
+fn a_version_is_what_git_describes() {
+    let workspace = Workspace::with(&[("etl", "FROM BUSYBOX\n")]);
+    workspace.manifest("[defaults]\ntags = [\"{version}\"]\n");
+    workspace.commit();
+    let ended = workspace.run(&["build", "etl"]);
+    assert_eq!(ended.code, 2, "{}", ended.stdout);
+    assert!(
+        ended.stderr.contains("`{version}` needs a git tag"),
+        "{}",
+        ended.stderr
+    );
+    workspace.git(&["tag", "v1.2+x"]);
+    workspace.deploy(&["--release", "r1"]);
+    let found = tags(&workspace.repository("etl"));
+    assert!(found.contains(&"1.2-x".to_owned()), "{found:?}");
+}

@@ -147,6 +147,8 @@ fn a_dry_run_needs_no_credentials_where_the_manifest_names_account_and_region() 
     let host = "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn";
     let image = format!("{host}/{}:", workspace.repository("etl"));
     assert!(ended.stdout.contains(&image), "{}", ended.stdout);
+    let warning = "what the registry has is not known";
+    assert!(ended.stderr.contains(warning), "{}", ended.stderr);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::registry::{delete, manifest};
+use crate::support::registry::{delete, layers, manifest};
 use crate::support::stack;
 use crate::support::workspace::{Ended, Workspace, ended};
 
@@ -78,6 +78,13 @@ fn a_locked_image_stays_until_the_lock_is_renewed() {
     workspace.commit();
     upstream.moves_on("two");
     assert!(plan(&workspace).contains("skip"), "{}", plan(&workspace));
+    // It is built from what is locked, not from what stands under the tag.
+    workspace.write("containers/etl/a.txt", "2");
+    workspace.commit();
+    workspace.deploy(&["--release", "r1.1"]);
+    let etl = workspace.repository("etl");
+    let (old, new) = (layers(&etl, "r1"), layers(&etl, "r1.1"));
+    assert_eq!(new[..new.len() - 1], old[..old.len() - 1]);
     // What is locked is not asked for again.
     good(&workspace.run(&["lock"]));
     assert_eq!(lock_file(&workspace), first);

@@ -99,8 +99,9 @@ fn not_allowed(clues: &Clues<'_>) -> Option<Remedy> {
         .find(|name| clues.says(&[&format!("{name} is not allowed")]))?;
     if clues.says(&["by build daemon"]) {
         return Some(help(format!(
-            "let the builder grant it: {} of its configuration (builder.entitlements of an engine's daemon.json, \
-             insecure-entitlements of buildkitd.toml)",
+            "let the builder grant it: {} in `builder.entitlements` of an engine's daemon.json, {name} in \
+             `insecure-entitlements` of a buildkitd.toml; the container that skiff makes grants network.host only, so name a \
+             builder of your own (--builder)",
             name.replace('.', "-")
         )));
     }
@@ -365,7 +366,7 @@ mod tests {
     failed to load LLB: network.host is not allowed | .
       help: a step of the Dockerfile asks for it: allow it with entitlements = ["network.host"]
     granting entitlement security.insecure is not allowed by build daemon configuration | .
-      help: let the builder grant it: security-insecure of its configuration (builder.entitlements of an engine's daemon.json, insecure-entitlements of buildkitd.toml)
+      help: let the builder grant it: security-insecure in `builder.entitlements` of an engine's daemon.json, security.insecure in `insecure-entitlements` of a buildkitd.toml; the container that skiff makes grants network.host only, so name a builder of your own (--builder)
     process "/bin/sh -c x" did not complete successfully: exit code: 1 | exec /bin/sh: exec format error.
       note: the step runs a program that is not for the builder's processor; the image is built for linux/amd64
       help: build where the processor is that one, or install emulation on the builder's machine (docker run --privileged --rm tonistiigi/binfmt --install amd64); if the platform is the builder's own, the program is for another one, or a script without `#!`

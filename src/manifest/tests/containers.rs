@@ -269,3 +269,53 @@ fn keys_of_another_cache_backend_and_a_folder_that_is_sent_are_refused() {
     let good = "bucket = \"caches\"\nprefix = \"a/b/\"\nendpoint = \"http://localhost:9000\"\npath_style = true";
     assert_eq!(errors_of(&format!("[cache]\n{s3}\n{good}")), "good");
 }
+
+#[test]
+fn untrusted_runs_write_where_no_trusted_one_reads() {
+    let two = |untrusted: &str, more: &str| {
+        errors(
+            &["a/Dockerfile", "b/Dockerfile"],
+            &format!(
+                "{HEAD}repository = \"t/{{name}}\"\nuntrusted = \"{untrusted}\"\n{more}\n\
+                 [containers.a]\ncontext = \"a\"\n[containers.b]\ncontext = \"b\"\n"
+            ),
+        )
+    };
+    assert_eq!(two("pr/{name}", ""), "good");
+    let told = [
+        two("t/{name}", ""),
+        two("pr/all", ""),
+        two("c/{name}", "[cache]\nref = \"localhost:5000/c/{name}:x\""),
+        two("pr/{nam}", ""),
+    ];
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    error: untrusted runs would write to what trusted ones read
+     --> containers.toml:6:13
+      |
+    6 | untrusted = "t/{name}"
+      |             ^^^^^^^^^^ `localhost:5000/t/a` is where trusted runs keep `a`
+      |
+      = help: write another repository, such as "pr/{name}"
+    error: containers `a` and `b` would share the untrusted repository `localhost:5000/pr/all`
+     --> containers.toml:6:13
+      |
+    6 | untrusted = "pr/all"
+      |             ^^^^^^^^
+      |
+      = help: put `{name}` in it, such as "pr/{name}"
+    error: untrusted runs would write to what trusted ones read
+     --> containers.toml:6:13
+      |
+    6 | untrusted = "c/{name}"
+      |             ^^^^^^^^^^ `localhost:5000/c/a` is where trusted runs keep `a`
+      |
+      = help: write another repository, such as "pr/{name}"
+    error: wrong value for `registry.untrusted`
+     --> containers.toml:6:13
+      |
+    6 | untrusted = "pr/{nam}"
+      |             ^^^^^^^^^^ unknown variable `{nam}`
+      |
+      = help: did you mean `{name}`?
+    "#);
+}

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 
 use super::{HEAD, errors, load_in, repository, titles};
-use crate::diagnostic::human::render;
+use crate::diagnostic::human::{Screen, render};
 
 /// The names, or the errors, that these patterns find.
 fn found(root: &std::path::Path, discover: &str) -> String {
@@ -15,7 +15,7 @@ fn found(root: &std::path::Path, discover: &str) -> String {
             words.extend(titles(&warnings).into_iter().map(|t| format!("({t})")));
             words.join(" ")
         }
-        Err(diagnostics) => render(&diagnostics, false),
+        Err(diagnostics) => render(&diagnostics, Screen::default()),
     }
 }
 

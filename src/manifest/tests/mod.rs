@@ -11,7 +11,7 @@ use std::path::Path;
 use super::model::ProjectManifest;
 use super::project::Location;
 use super::{Loaded, load_text};
-use crate::diagnostic::human::render;
+use crate::diagnostic::human::{Screen, render};
 use crate::diagnostic::{Diagnostic, SourceText};
 
 /// The least that every manifest below begins with.
@@ -47,7 +47,7 @@ fn errors(files: &[&str], text: &str) -> String {
     let dir = repository(files);
     match load_in(dir.path(), text) {
         Ok(_) => "good".to_owned(),
-        Err(diagnostics) => render(&diagnostics, false),
+        Err(diagnostics) => render(&diagnostics, Screen::default()),
     }
 }
 
@@ -66,7 +66,7 @@ fn titles(diagnostics: &[Diagnostic]) -> Vec<&str> {
 fn good(files: &[&str], text: &str) -> (tempfile::TempDir, ProjectManifest) {
     let dir = repository(files);
     let (manifest, warnings) = load_in(dir.path(), text)
-        .unwrap_or_else(|diagnostics| panic!("{}", render(&diagnostics, false)));
+        .unwrap_or_else(|diagnostics| panic!("{}", render(&diagnostics, Screen::default())));
     assert_eq!(titles(&warnings), Vec::<&str>::new());
     (dir, manifest)
 }

@@ -8,7 +8,7 @@ use super::super::schema::{Key, Kind, MANIFEST};
 use super::super::{MAX_BYTES, MAX_SHOWN, check, document, find, load};
 use super::{HEAD, errors, good, load_in, repository};
 use crate::diagnostic::SourceText;
-use crate::diagnostic::human::render;
+use crate::diagnostic::human::{Screen, render};
 
 #[test]
 fn syntax_errors_are_shown_together_with_what_was_read() {
@@ -103,7 +103,7 @@ fn files_that_are_no_manifests_are_refused_clearly() {
         if let Some(bytes) = bytes {
             std::fs::write(&path, bytes).unwrap();
         }
-        render(&load(&path, name).unwrap_err(), false)
+        render(&load(&path, name).unwrap_err(), Screen::default())
     };
     insta::assert_snapshot!(outcome("folder", None), @r"
     error: cannot read the manifest `folder`: it is a folder
@@ -137,12 +137,12 @@ fn thousands_of_errors_are_cut() {
 
 /// Each fixed key with the table that it stands in.
 fn fixed_keys() -> Vec<(&'static str, &'static str)> {
-    let Kind::Table(_, top) = &MANIFEST else {
+    let Kind::Table(top) = &MANIFEST else {
         return vec![];
     };
     let inner = |key: &'static Key| match &key.kind {
-        Kind::Table(_, keys) => keys.iter().map(|k| (key.name, k.name)).collect(),
-        Kind::Map(_, Kind::Table(_, keys)) => keys
+        Kind::Table(keys) => keys.iter().map(|k| (key.name, k.name)).collect(),
+        Kind::Map(_, Kind::Table(keys)) => keys
             .iter()
             .map(|k| ("containers.x", k.name))
             .collect::<Vec<_>>(),
@@ -200,7 +200,7 @@ proptest! {
     fn no_text_makes_a_panic(text in "\\PC*|[\\[\\]a-e\\.\"'=, \n{}#0-9\\\\é]{0,80}") {
         let dir = std::env::temp_dir();
         if let Err(diagnostics) = load_in(&dir, &text) {
-            prop_assert!(!render(&diagnostics, false).is_empty());
+            prop_assert!(!render(&diagnostics, Screen::default()).is_empty());
         }
     }
 
@@ -211,7 +211,7 @@ proptest! {
         let end = (at + length).min(whole.len());
         let text = format!("{}{insert}{}", &whole[..at], &whole[end..]);
         if let Err(diagnostics) = load_in(Path::new("/nonexistent").parent().unwrap(), &text) {
-            prop_assert!(!render(&diagnostics, false).is_empty());
+            prop_assert!(!render(&diagnostics, Screen::default()).is_empty());
         }
     }
 }

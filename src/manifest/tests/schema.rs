@@ -1,7 +1,5 @@
-//! Keys, types, values, and what is not built yet.
+//! Keys, types, values.
 
-use super::super::not_built;
-use super::super::schema::{Kind, MANIFEST};
 use super::{errors, errors_of, load_in, repository, titles};
 
 #[test]
@@ -291,7 +289,7 @@ fn wrong_values_say_what_would_be_right() {
     7 | "-x" = ["refs/heads/main", "a b"]
       |                            ^^^^^ no branch can have this name
       |
-      = help: write a branch's name, such as "main"
+      = help: write a branch's name, such as "main", or a glob, such as "release/*"
 
     error: wrong name in `channels.key-1`
      --> containers.toml:8:1
@@ -370,37 +368,6 @@ fn wrong_values_say_what_would_be_right() {
        |           ^^ is empty
        |
        = help: write a value, or leave the key out
-    "#);
-}
-
-#[test]
-fn what_is_not_built_is_refused_by_name() {
-    insta::assert_snapshot!(errors_of(
-        "untrusted = \"pr/{name}\"\n[channels]\nlatest = [\"release/*\"]\n[defaults]\ntags = [\"{version}\"]"
-    ), @r#"
-    error: `registry.untrusted` is not built yet
-     --> containers.toml:5:1
-      |
-    5 | untrusted = "pr/{name}"
-      | ^^^^^^^^^
-      |
-      = help: leave it out
-
-    error: `*` in `channels.latest` is not built yet
-     --> containers.toml:7:11
-      |
-    7 | latest = ["release/*"]
-      |           ^^^^^^^^^^^
-      |
-      = help: write the names of the branches, one by one
-
-    error: `{version}` in `defaults.tags` is not built yet
-     --> containers.toml:9:9
-      |
-    9 | tags = ["{version}"]
-      |         ^^^^^^^^^^^
-      |
-      = help: use {timestamp}, {sha}, {short_sha}, {branch} or {name}
     "#);
 }
 
@@ -495,32 +462,6 @@ fn build_options_have_their_grammars() {
        |
        = help: write it like "docker-image://python:3.11"
     "#);
-}
-
-#[test]
-fn every_not_built_entry_is_a_place_of_the_schema() {
-    let mut places = Vec::new();
-    all_places(&MANIFEST, "", &mut places);
-    for entry in not_built::TABLE {
-        assert!(
-            places.iter().any(|p| p == entry.place),
-            "{} is no key",
-            entry.place
-        );
-    }
-}
-
-fn all_places(kind: &Kind, place: &str, places: &mut Vec<String>) {
-    places.push(place.to_owned());
-    match kind {
-        Kind::List(of) | Kind::Filled(of) => all_places(of, &format!("{place}[]"), places),
-        Kind::Map(_, of) => all_places(of, &format!("{place}.*"), places),
-        Kind::Table(name, keys) => keys.iter().for_each(|k| {
-            let child = [name, k.name].join(".");
-            all_places(&k.kind, child.trim_start_matches('.'), places);
-        }),
-        _ => {}
-    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod container;
 mod engines;
+mod loss;
+mod options;
 mod table;
 
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! driver × (build, cache, push, load, cancel, a builder that goes away).
+//! driver × (build, cache, push, load, cancel, a connection that breaks).
 
 use std::process::{Child, Command, Stdio};
 
@@ -11,24 +11,24 @@ use crate::support::stack;
 use crate::support::workspace::{Ended, Workspace, ended};
 
 /// skiff with this driver, and what breaks its builder while it builds.
-struct Driven {
-    name: &'static str,
-    manifest: String,
+pub(super) struct Driven {
+    pub(super) name: &'static str,
+    pub(super) manifest: String,
     variables: Vec<(&'static str, String)>,
     bridge: Option<Bridge>,
     /// Its containers go with it.
-    _image: Option<BuilderImage>,
+    pub(super) image: Option<BuilderImage>,
 }
 
 impl Driven {
     /// `prefix`: of a workspace, for the builder's image.
-    fn all(prefix: &str) -> Vec<Self> {
+    pub(super) fn all(prefix: &str) -> Vec<Self> {
         let docker = Self {
             name: "docker",
             manifest: "[builder]\ndriver = \"docker\"\n".into(),
             variables: vec![],
             bridge: None,
-            _image: None,
+            image: None,
         };
         let bridge = Bridge::tcp();
         let remote = Self {
@@ -39,34 +39,39 @@ impl Driven {
             ),
             variables: vec![],
             bridge: Some(bridge),
-            _image: None,
+            image: None,
         };
         vec![docker, remote, Self::container(prefix)]
     }
 
-    fn container(prefix: &str) -> Self {
+    pub(super) fn container(prefix: &str) -> Self {
+        Self::container_in(prefix, stack::variables()["DOCKER_HOST"].clone())
+    }
+
+    /// With the container in this engine.
+    pub(super) fn container_in(prefix: &str, engine: String) -> Self {
         let bridge = Bridge::tcp();
-        let image = BuilderImage::push(prefix, &bridge);
+        let image = BuilderImage::push(prefix, &bridge).in_engine(engine);
         Self {
             name: "docker-container",
             manifest: image.manifest("docker-container"),
             variables: image.variables().into(),
             bridge: Some(bridge),
-            _image: Some(image),
+            image: Some(image),
         }
     }
 
-    fn skiff(&self, workspace: &Workspace, arguments: &[&str]) -> Command {
+    pub(super) fn skiff(&self, workspace: &Workspace, arguments: &[&str]) -> Command {
         let mut command = workspace.skiff(arguments);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
-    fn run(&self, workspace: &Workspace, arguments: &[&str]) -> Ended {
+    pub(super) fn run(&self, workspace: &Workspace, arguments: &[&str]) -> Ended {
         ended(self.skiff(workspace, arguments))
     }
 
-    fn start(&self, workspace: &Workspace, arguments: &[&str]) -> Child {
+    pub(super) fn start(&self, workspace: &Workspace, arguments: &[&str]) -> Child {
         let mut command = self.skiff(workspace, arguments);
         command
             .stdout(Stdio::piped())
@@ -75,7 +80,7 @@ impl Driven {
             .unwrap()
     }
 
-    fn workspace(&self, containers: &[(&str, &str)]) -> Workspace {
+    pub(super) fn workspace(&self, containers: &[(&str, &str)]) -> Workspace {
         let workspace = Workspace::with(containers);
         workspace.manifest(&self.manifest);
         workspace.commit();
@@ -84,7 +89,7 @@ impl Driven {
 }
 
 /// A step that runs until it is stopped, and its process as pgrep finds it.
-fn endless(number: u32) -> (String, String) {
+pub(super) fn endless(number: u32) -> (String, String) {
     // An argument that no other process on the machine has.
     let mark = format!("sleep 4{number}{:05}", std::process::id());
     let dockerfile = format!("FROM BUSYBOX\nRUN echo {} && {mark}\n", fastrand::u64(..));
@@ -92,7 +97,7 @@ fn endless(number: u32) -> (String, String) {
 }
 
 /// The same, but it ends well by itself after a while: long enough to be stopped, and to be run once more.
-fn lasting(number: u32) -> (String, String) {
+pub(super) fn lasting(number: u32) -> (String, String) {
     let (dockerfile, mark) = endless(number);
     let dockerfile = dockerfile.replace("sleep", "timeout 8 sleep");
     let dockerfile = dockerfile.trim_end();
@@ -108,7 +113,7 @@ fn count(mark: &str) -> usize {
 }
 
 /// Nothing of it is left.
-fn gone(mark: &str) {
+pub(super) fn gone(mark: &str) {
     until("the step is gone", || !running(mark));
 }
 
@@ -241,37 +246,6 @@ fn a_connection_that_breaks_is_made_again_once() {
         gone(&mark);
         assert!(tags(&workspace.repository("etl")).is_empty());
     }
-}
-
-#[test]
-fn a_builder_that_dies_ends_in_a_clear_error_and_one_that_comes_back_goes_on() {
-    let bridge = Bridge::tcp();
-    let address = bridge.address().to_owned();
-    let (dockerfile, mark) = endless(20);
-    let workspace = Workspace::with(&[("etl", &dockerfile)]);
-    let start = || workspace.start(&["deploy", "--builder", &address]);
-    let skiff = start();
-    until("the step runs", || running(&mark));
-    drop(bridge);
-    let ended = finished(skiff);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    says(
-        &ended,
-        &["the connection to the builder was lost", &address],
-    );
-    gone(&mark);
-
-    let (dockerfile, mark) = lasting(21);
-    workspace.dockerfile("etl", &dockerfile);
-    workspace.commit();
-    let bridge = Bridge::again(&address);
-    let skiff = start();
-    until("the step runs", || running(&mark));
-    drop(bridge);
-    gone(&mark);
-    let _bridge = Bridge::again(&address);
-    let ended = finished(skiff);
-    good(&ended, &["building again on"]);
 }
 
 #[test]

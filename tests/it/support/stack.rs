@@ -102,6 +102,8 @@ pub(crate) fn within(outer: &[&str], command: &Command) -> Command {
 pub(crate) struct SecondEngine {
     folder: tempfile::TempDir,
     process: std::process::Child,
+    /// It is alone in a namespace of processes, and can be killed with all that it runs.
+    alone: bool,
 }
 
 impl SecondEngine {
@@ -130,15 +132,55 @@ impl SecondEngine {
         Self::start(true, |dockerd| place.inside(&dockerd))
     }
 
+    /// With the store, and for [`Self::kill`].
+    pub(crate) fn mortal() -> Self {
+        let mut engine = Self::start(true, |dockerd| Self::alone(&dockerd));
+        engine.alone = true;
+        engine
+    }
+
+    fn alone(dockerd: &Command) -> Command {
+        let namespaces = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+        within(&[&["unshare"], &namespaces[..]].concat(), dockerd)
+    }
+
+    /// Ends it as a machine ends that loses its power: at once, with every process that it has started.
+    pub(crate) fn kill(&mut self) {
+        assert!(self.alone);
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts one that was killed again, on what is on its disk.
+    pub(crate) fn start_again(&mut self) {
+        // What would mislead it: the state of processes that are gone.
+        for name in ["exec", "pid", "docker.sock"] {
+            let path = self.folder.path().join(name);
+            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_dir_all(&path);
+        }
+        self.process = Self::run(self.folder.path(), |dockerd| Self::alone(&dockerd));
+    }
+
     fn start(containerd_store: bool, place: impl FnOnce(Command) -> Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let stack = Path::new(&variables()["SKIFF_DEV_HOME"]).join("stack/usr");
-        let path = |name: &str| folder.path().join(name);
         let config = format!(
             "{{\"features\": {{\"containerd-snapshotter\": {containerd_store}}}, \"bridge\": \"none\", \
              \"iptables\": false, \"ip6tables\": false, \"ip-forward\": false}}"
         );
-        std::fs::write(path("daemon.json"), config).unwrap();
+        std::fs::write(folder.path().join("daemon.json"), config).unwrap();
+        let process = Self::run(folder.path(), place);
+        Self {
+            folder,
+            process,
+            alone: false,
+        }
+    }
+
+    /// Returns once it takes connections.
+    fn run(folder: &Path, place: impl FnOnce(Command) -> Command) -> std::process::Child {
+        let stack = Path::new(&variables()["SKIFF_DEV_HOME"]).join("stack/usr");
+        let path = |name: &str| folder.join(name);
         let log = std::fs::File::create(path("log")).unwrap();
         let mut dockerd = Command::new(stack.join("sbin/dockerd"));
         dockerd
@@ -163,13 +205,9 @@ impl SecondEngine {
             .stderr(log)
             .spawn()
             .unwrap();
-        let engine = Self { folder, process };
         let started = std::time::Instant::now();
-        while std::os::unix::net::UnixStream::connect(engine.folder.path().join("docker.sock"))
-            .is_err()
-        {
-            let log =
-                || std::fs::read_to_string(engine.folder.path().join("log")).unwrap_or_default();
+        while std::os::unix::net::UnixStream::connect(path("docker.sock")).is_err() {
+            let log = || std::fs::read_to_string(path("log")).unwrap_or_default();
             assert!(
                 started.elapsed().as_secs() < 60,
                 "the engine does not start: {}",
@@ -177,7 +215,7 @@ impl SecondEngine {
             );
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        engine
+        process
     }
 
     pub(crate) fn address(&self) -> String {
@@ -190,6 +228,12 @@ impl SecondEngine {
 
 impl Drop for SecondEngine {
     fn drop(&mut self) {
+        if self.alone {
+            // The kernel unmounts what it mounted.
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+            return;
+        }
         // SIGTERM, so that it unmounts what it mounted.
         let _ = Command::new("kill")
             .arg(self.process.id().to_string())
