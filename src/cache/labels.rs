@@ -6,5 +6,8 @@ pub(crate) const ID: &str = "skiff.mount.id";
 /// The hash of what its step read when the mount was kept.
 pub(crate) const INPUTS: &str = "skiff.mount.inputs";
 
+/// How often in a row the mount was filled with it and its step took no less time.
+pub(crate) const LOSSES: &str = "skiff.mount.losses";
+
 /// Seconds of its step with nothing in the mount.
 pub(crate) const COLD: &str = "skiff.mount.cold";

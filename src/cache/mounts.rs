@@ -38,16 +38,16 @@ pub(crate) struct CacheMount {
 }
 
 impl CacheMount {
-    /// Where its contents are: the same for every run that mounts the same.
-    pub(crate) fn tag(&self, container: &Container, platform: &Platform) -> Option<Tag> {
+    /// Where its contents are, in a few versions: the same for every run that mounts the same.
+    pub(crate) fn tags(&self, container: &Container, platform: &Platform) -> Vec<Tag> {
         let namespace = namespace(container).unwrap_or_default();
         let Self { id, options, .. } = self;
         let identity = format!("{id}\0{options}\0{namespace}\0{platform}");
-        Tag::new(&format!(
-            "{TAGS}{}",
-            Digest::of(identity.as_bytes()).short()
-        ))
-        .ok()
+        let hash = Digest::of(identity.as_bytes());
+        let first = format!("{TAGS}{}", hash.short());
+        let others = (2..=VERSIONS).map(|number| format!("{first}-{number}"));
+        let all = std::iter::once(first.clone()).chain(others);
+        all.filter_map(|tag| Tag::new(&tag).ok()).collect()
     }
 
     /// The Dockerfile that fills an empty mount from its image. `nonce`: the builder would not run the same step twice.
@@ -61,7 +61,7 @@ impl CacheMount {
     }
 
     /// The Dockerfile whose result is the mount's contents; it fails where there is nothing to keep. `known`: what the
-    /// mount held when it was filled, as [`Said::Full`] has it.
+    /// mount held when it was filled, as [`Said::Full`] has its size.
     pub(crate) fn keeping(&self, base: &str, known: &str, nonce: &str) -> String {
         let Self { id, options, .. } = self;
         let command = command(KEEP, &[nonce, &LARGEST.to_string(), known]);
@@ -72,15 +72,18 @@ impl CacheMount {
     }
 }
 
+/// Versions that are kept of a mount, each for other lock files.
+const VERSIONS: u32 = 3;
+
 /// The largest mount that is carried, in KiB: beyond, fetching it is no faster than what it saves.
 pub(crate) const LARGEST: u64 = 4 << 20;
 
 /// Before each word that the steps below say.
 const MARK: &str = "skiff-mount ";
 
-const FILL: &str = "set -eu; cd /.skiff/mount; s() { c=$(ls -lAR . | (md5sum || cksum) 2>/dev/null || date +%s); set -- $(du -sk .); echo \"${c%% *}:$1\"; }; \
-    if [ -n \"$(ls -A .)\" ]; then echo \"skiff-mount used\"; exit 0; fi; \
-    if ! cp -a ../from/mount/. .; then rm -rf ./* ./.[!.]* ./..?*; exit 1; fi; echo \"skiff-mount full $(s)\"";
+const FILL: &str = "set -eu; cd /.skiff/mount; u() { read -r u x < /proc/uptime || u=0.0; echo \"${u%.*}${u#*.}\"; }; s() { c=$(ls -lAR . | (md5sum || cksum) 2>/dev/null || date +%s); set -- $(du -sk .); echo \"${c%% *}:$1\"; }; \
+    if [ -n \"$(ls -A .)\" ]; then echo \"skiff-mount used\"; exit 0; fi; a=$(u); \
+    if ! cp -a ../from/mount/. .; then rm -rf ./* ./.[!.]* ./..?*; exit 1; fi; echo \"skiff-mount full $(s) $(($(u)-a))\"";
 
 const KEEP: &str = "set -eu; cd /.skiff/mount; s() { c=$(ls -lAR . | (md5sum || cksum) 2>/dev/null || date +%s); set -- $(du -sk .); echo \"${c%% *}:$1\"; }; \
     if [ -z \"$(ls -A .)\" ]; then echo \"skiff-mount empty\"; exit 3; fi; now=$(s); \
@@ -96,12 +99,17 @@ fn command(script: &str, arguments: &[&str]) -> String {
 }
 
 /// What a step of these Dockerfiles said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Said {
     /// There was something in it before.
     Used,
-    /// It was copied: a checksum of its listing, and its KiB, joined by `:`.
-    Full(String),
+    /// It was copied.
+    Full {
+        /// A checksum of its listing, and its KiB, joined by `:`.
+        size: String,
+        /// Seconds of the copy alone, where that was measured.
+        seconds: Option<f64>,
+    },
     Empty,
     /// What it held when it was filled.
     Same,
@@ -118,7 +126,14 @@ impl Said {
         };
         Some(match word {
             "used" => Self::Used,
-            "full" => Self::Full(rest.to_owned()),
+            "full" => {
+                let (size, hundredths) = rest.split_once(' ').unwrap_or((rest, ""));
+                let hundredths = hundredths.parse::<u32>().ok();
+                Self::Full {
+                    size: size.to_owned(),
+                    seconds: hundredths.map(|n| f64::from(n) / 100.0),
+                }
+            }
             "empty" => Self::Empty,
             "same" => Self::Same,
             "large" => Self::Large(kib(rest)),
@@ -332,8 +347,13 @@ mod tests {
 
     #[test]
     fn what_the_steps_say_is_read_and_nothing_else() {
-        let full = Said::Full("12:340".into());
-        assert_eq!(Said::read("skiff-mount full 12:340"), Some(full));
+        let full = |seconds| Said::Full {
+            size: "12:340".into(),
+            seconds,
+        };
+        assert_eq!(Said::read("skiff-mount full 12:340"), Some(full(None)));
+        let timed = Said::read("skiff-mount full 12:340 25");
+        assert_eq!(timed, Some(full(Some(0.25))));
         assert_eq!(Said::read("skiff-mount large 9:77"), Some(Said::Large(77)));
         assert_eq!(Said::read("skiff-mount empty"), Some(Said::Empty));
         assert_eq!(Said::read("empty"), None);
@@ -375,8 +395,8 @@ mod tests {
         assert_ne!(mounts()[0].inputs, bound[0].inputs);
         write("Dockerfile", &bind.replace("source=lock", "source=../lock"));
         assert!(mounts()[0].inputs.is_none(), "it leads out of the context");
-        let tag = |mount: &CacheMount| mount.tag(container, &container.platforms[0]);
-        assert_eq!(tag(&first[0]), tag(&second[0]));
-        assert_ne!(tag(&first[0]), tag(&first[1]));
+        let tags = |mount: &CacheMount| mount.tags(container, &container.platforms[0]);
+        assert_eq!(tags(&first[0]), tags(&second[0]));
+        assert_ne!(tags(&first[0]), tags(&first[1]));
     }
 }

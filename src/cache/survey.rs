@@ -147,12 +147,11 @@ async fn mounted(containers: &[&Container]) -> BTreeMap<Tag, Vec<ContainerName>>
         for container in &containers {
             let platform = &container.platforms[0];
             for mount in mounts::of(container, platform) {
-                let Some(tag) = mount.tag(container, platform) else {
-                    continue;
-                };
-                let names = tags.entry(tag).or_default();
-                if !names.contains(&container.name) {
-                    names.push(container.name.clone());
+                for tag in mount.tags(container, platform) {
+                    let names = tags.entry(tag).or_default();
+                    if !names.contains(&container.name) {
+                        names.push(container.name.clone());
+                    }
                 }
             }
         }

@@ -13,6 +13,7 @@ use super::cache;
 use super::event::{self, EventKind, Events};
 use super::files::FileSessions;
 use super::job::{self, Built, JobError, Report, Shared};
+use super::mounts;
 use super::outcome::{ContainerOutcome, ContainerStatus, Failure, RunOutcome};
 use super::private::Private;
 use super::releasing::{self, Releasing};
@@ -135,9 +136,14 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
         .filter_map(|name| outcomes.remove_entry(name))
         .collect();
     let seconds = started.elapsed().as_secs_f64();
+    let left = built.iter().flat_map(|(name, built)| {
+        let left = built.mounts.iter().filter_map(mounts::Carried::left);
+        left.map(move |mount| (name.clone(), mount.to_owned()))
+    });
     let outcome = RunOutcome {
         containers,
         promotion,
+        mounts_left: left.collect(),
         seconds,
     };
     let exit_code = outcome

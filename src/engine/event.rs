@@ -145,6 +145,12 @@ pub enum EventKind {
         /// What the step took with an empty mount, less what it took now and the filling; `null` where that was not measured.
         saved_seconds: Option<f64>,
     },
+    /// A cache mount is neither filled nor kept: it was filled so often in a row, and its step took no less time.
+    MountLeft {
+        container: String,
+        mount: String,
+        fills: u32,
+    },
     /// What a build left in a cache mount was kept for the next run.
     MountKept {
         container: String,

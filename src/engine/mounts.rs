@@ -15,15 +15,15 @@ use super::event::EventKind;
 use super::job::Shared;
 use super::solve_request::{credentials, pins};
 use super::steps::Steps;
+use super::versions::{Kept, Versions, note_losses};
 use crate::buildkit::new_id;
 use crate::buildkit::solve::{Attributes, Solve, SolveError, solve};
 use crate::buildkit::status::StatusUpdate;
-use crate::cache::labels::{COLD, ID, INPUTS};
+use crate::cache::labels::{self, COLD, ID, INPUTS};
 use crate::cache::mounts::{self, CacheMount, LARGEST, NAMESPACE, Said, kib};
 use crate::clock;
 use crate::plan::{Carrying, PlannedContainer};
-use crate::reference::{Digest, ImageRef};
-use crate::registry::image::{ImageConfig, ImageManifest};
+use crate::reference::ImageRef;
 
 /// Longest wait for a mount's contents, before a build.
 const FILL_LIMIT: Duration = Duration::from_mins(2);
@@ -31,29 +31,58 @@ const FILL_LIMIT: Duration = Duration::from_mins(2);
 /// Longest wait for a mount to be kept; nobody waits for it but the runner.
 const KEEP_LIMIT: Duration = Duration::from_mins(5);
 
-/// Largest image config that is read, in bytes.
-const MAX_CONFIG: usize = 1 << 20;
+/// A mount that was filled this often in a row, and saved nothing, is left alone.
+const LOSSES: u32 = 3;
 
 /// A cache mount of a build.
 pub(super) struct Carried {
     mount: CacheMount,
-    /// Where it is kept.
-    kept: ImageRef,
+    /// What is kept of it.
+    versions: Versions,
     /// The image on which its steps run.
     base: String,
     /// Seconds of its step with an empty mount, where that was measured.
     cold: Option<f64>,
-    /// What it held once it was filled, and the seconds that took.
-    filled: Option<(String, f64)>,
+    filled: Option<Filled>,
     /// Seconds of its step in this build; `None`: the builder had the step.
     ran: Option<f64>,
+    /// It is neither filled nor kept: it never saved time.
+    left: bool,
 }
 
-/// What is kept of a mount.
-struct Kept {
-    digest: Digest,
-    inputs: Option<String>,
-    cold: Option<f64>,
+/// How a mount was filled.
+struct Filled {
+    from: Kept,
+    /// What it held then.
+    size: String,
+    /// Seconds until it did, fetching included.
+    seconds: f64,
+    /// Of these, seconds of the copy alone.
+    copying: f64,
+}
+
+impl Carried {
+    /// Its id, if it is left alone.
+    pub(super) fn left(&self) -> Option<&str> {
+        self.left.then_some(self.mount.id.as_str())
+    }
+
+    /// Whether its step took less time with what it was filled with. The copy counts, fetching does not: much of that is the
+    /// base image, which the step needs anyway.
+    fn paid(&self) -> Option<bool> {
+        let (filled, ran, cold) = (self.filled.as_ref()?, self.ran?, self.cold?);
+        Some(cold - ran > filled.copying)
+    }
+
+    /// How often in a row it saved nothing, this time included.
+    fn losses(&self) -> u32 {
+        let before = self.filled.as_ref().map_or(0, |filled| filled.from.losses);
+        match self.paid() {
+            Some(true) => 0,
+            Some(false) => before + 1,
+            None => before,
+        }
+    }
 }
 
 /// Fills the mounts that this build will need. `cached`: it imports a build cache, so that steps whose files are as they were
@@ -66,37 +95,38 @@ pub(super) async fn bring(
     cancel: &CancellationToken,
 ) -> Vec<Carried> {
     let mut carried = Vec::new();
+    let container = &planned.container;
     for (mount, base) in found(planned, parents).await {
-        let container = &planned.container;
         let platform = &container.platforms[0];
-        let Some(tag) = mount.tag(container, platform) else {
-            continue;
-        };
-        let kept = container.trusted_cache().tag(&tag);
-        let known = match look_up(&kept, planned, shared).await {
-            Ok(known) => known,
-            Err(why) => {
-                warn(
-                    planned,
-                    &mount,
-                    &format!("cannot be fetched: {why}"),
-                    shared,
-                )
-                .await;
-                None
-            }
-        };
+        let tags = mount.tags(container, platform);
+        let repository = container.trusted_cache();
+        let (versions, unusable) = Versions::read(repository, tags, platform, shared).await;
+        for why in unusable {
+            let message = format!("cannot be fetched: {why}");
+            warn(planned, &mount, &message, shared).await;
+        }
+        let inputs = mount.inputs.as_deref();
+        let unchanged = |kept: &Kept| kept.inputs.is_some() && kept.inputs.as_deref() == inputs;
+        let best = versions.best(inputs).cloned();
+        let there = versions.newest().is_some_and(unchanged);
         let mut one = Carried {
             mount,
-            kept,
+            versions,
             base,
-            cold: known.as_ref().and_then(|known| known.cold),
+            cold: best.as_ref().and_then(|kept| kept.cold),
             filled: None,
             ran: None,
+            left: best.as_ref().is_some_and(|kept| kept.losses >= LOSSES),
         };
-        let unchanged = |known: &Kept| known.inputs.is_some() && known.inputs == one.mount.inputs;
-        if let Some(known) = known.filter(|known| !(cached && unchanged(known))) {
-            fill(&mut one, &known.digest, planned, shared, cancel).await;
+        if one.left {
+            let left = EventKind::MountLeft {
+                container: container.name.clone(),
+                mount: one.mount.id.clone(),
+                fills: LOSSES,
+            };
+            shared.events.send(left).await;
+        } else if let Some(kept) = best.filter(|_| !(cached && there)) {
+            fill(&mut one, kept, planned, shared, cancel).await;
         }
         carried.push(one);
     }
@@ -130,57 +160,36 @@ async fn found(
     found.into_iter().filter_map(base).collect()
 }
 
-async fn look_up(
-    kept: &ImageRef,
-    planned: &PlannedContainer,
-    shared: &Shared,
-) -> Result<Option<Kept>, String> {
-    let raw = shared.registry.get_manifest(kept).await;
-    let Some(raw) = raw.map_err(|error| error.to_string())? else {
-        return Ok(None);
-    };
-    let manifest = ImageManifest::parse(&raw).map_err(|error| error.to_string())?;
-    let config = &manifest.config.digest;
-    let config = shared
-        .registry
-        .get_blob(&kept.repository, config, MAX_CONFIG);
-    let config = config.await.map_err(|error| error.to_string())?;
-    let config = ImageConfig::parse(&config).map_err(|error| error.to_string())?;
-    if config.platform != planned.container.platforms[0] || !config.labels.contains_key(ID) {
-        return Err(format!("{kept} is something else"));
-    }
-    let label = |name| config.labels.get(name).cloned();
-    Ok(Some(Kept {
-        digest: raw.digest,
-        inputs: label(INPUTS),
-        cold: label(COLD).and_then(|text| text.parse().ok()),
-    }))
-}
-
 async fn fill(
     carried: &mut Carried,
-    digest: &Digest,
+    kept: Kept,
     planned: &PlannedContainer,
     shared: &Shared,
     cancel: &CancellationToken,
 ) {
     let started = clock::now();
-    let image = carried.kept.repository.digest(digest);
+    let image = kept.image.repository.digest(&kept.digest);
     let text = carried.mount.filling(&carried.base, &image, &new_id());
     // Two containers that mount the same fill it once.
     let _turn = shared.filling.lock().await;
     let solved = run(&text, BTreeMap::new(), None, planned, shared, cancel);
     let why = match tokio::time::timeout(FILL_LIMIT, solved).await {
-        Ok((Some(Said::Full(size)), Ok(()))) => {
+        Ok((Some(Said::Full { size, seconds }), Ok(()))) => {
+            let copying = seconds.unwrap_or_default();
             let seconds = started.elapsed().as_secs_f64();
             let filled = EventKind::MountFilled {
                 container: planned.container.name.clone(),
                 mount: carried.mount.id.clone(),
-                reference: carried.kept.to_string(),
+                reference: kept.image.to_string(),
                 kib: kib(&size),
                 seconds,
             };
-            carried.filled = Some((size, seconds));
+            carried.filled = Some(Filled {
+                from: kept,
+                size,
+                seconds,
+                copying,
+            });
             return shared.events.send(filled).await;
         }
         Ok((_, Ok(()))) => return,
@@ -200,12 +209,12 @@ pub(super) async fn measure(
 ) {
     for one in carried {
         one.ran = steps.ran_with(&one.mount.flag);
-        if let (Some((_, fill_seconds)), Some(seconds)) = (&one.filled, one.ran) {
+        if let (Some(filled), Some(seconds)) = (&one.filled, one.ran) {
             let used = EventKind::MountUsed {
                 container: planned.container.name.clone(),
                 mount: one.mount.id.clone(),
                 seconds,
-                saved_seconds: one.cold.map(|cold| cold - seconds - fill_seconds),
+                saved_seconds: one.cold.map(|cold| cold - seconds - filled.seconds),
             };
             shared.events.send(used).await;
         }
@@ -222,13 +231,17 @@ pub(super) async fn keep(
     if planned.carrying != Carrying::Both {
         return;
     }
-    for (one, ran) in carried.iter().filter_map(|one| Some((one, one.ran?))) {
+    let carried = carried.iter().filter(|one| !one.left);
+    for (one, ran) in carried.filter_map(|one| Some((one, one.ran?))) {
         let started = clock::now();
         let mount = &one.mount;
-        let known = one.filled.as_ref().map_or("", |(size, _)| size);
+        let Some(place) = one.versions.place(mount.inputs.as_deref()) else {
+            continue;
+        };
+        let known = one.filled.as_ref().map_or("", |filled| &filled.size);
         let text = mount.keeping(&one.base, known, &new_id());
         let image = [
-            ("name", one.kept.to_string()),
+            ("name", place.to_string()),
             ("push", "true".into()),
             ("store", "false".into()),
             ("unpack", "false".into()),
@@ -241,6 +254,7 @@ pub(super) async fn keep(
             (ID, Some(mount.id.clone())),
             (INPUTS, mount.inputs.clone()),
             (COLD, cold.map(|seconds| format!("{seconds:.1}"))),
+            (labels::LOSSES, Some(one.losses().to_string())),
         ];
         let labels = labels
             .into_iter()
@@ -254,11 +268,11 @@ pub(super) async fn keep(
             cancel,
         );
         let why = match tokio::time::timeout(KEEP_LIMIT, solved).await {
-            Ok((Some(Said::Full(size)), Ok(()))) => {
+            Ok((Some(Said::Full { size, .. }), Ok(()))) => {
                 let kept = EventKind::MountKept {
                     container: planned.container.name.clone(),
                     mount: mount.id.clone(),
-                    reference: one.kept.to_string(),
+                    reference: place.to_string(),
                     kib: kib(&size),
                     seconds: started.elapsed().as_secs_f64(),
                 };
@@ -266,7 +280,10 @@ pub(super) async fn keep(
                 continue;
             }
             // Nothing to keep, or nothing new.
-            Ok((Some(Said::Empty | Said::Same), _)) => continue,
+            Ok((Some(Said::Empty | Said::Same), _)) => {
+                note(one, planned, shared).await;
+                continue;
+            }
             Ok((Some(Said::Large(kib)), _)) => {
                 format!(
                     "it has {} MiB, and the limit is {}",
@@ -279,6 +296,18 @@ pub(super) async fn keep(
             Err(_) => format!("not done within {} s", KEEP_LIMIT.as_secs()),
         };
         warn(planned, mount, &format!("was not kept: {why}"), shared).await;
+    }
+}
+
+/// Notes with what is kept already whether it has paid this time.
+async fn note(one: &Carried, planned: &PlannedContainer, shared: &Shared) {
+    let losses = one.losses();
+    let Some(filled) = one.filled.as_ref().filter(|f| f.from.losses != losses) else {
+        return;
+    };
+    if let Err(why) = note_losses(&filled.from, losses, shared).await {
+        let message = format!("saved nothing, which cannot be noted: {why}");
+        warn(planned, &one.mount, &message, shared).await;
     }
 }
 

@@ -124,6 +124,8 @@ impl ChannelOutcome {
 pub(crate) struct RunOutcome {
     pub(crate) containers: IndexMap<String, ContainerOutcome>,
     pub(crate) promotion: Promotion,
+    /// Cache mounts that were left alone, each with its container.
+    pub(crate) mounts_left: Vec<(String, String)>,
     pub(crate) seconds: f64,
 }
 

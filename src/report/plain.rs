@@ -89,6 +89,7 @@ impl Plain {
             } => (container, format!("imports the cache {reference}")),
             EventKind::MountFilled { container, .. }
             | EventKind::MountUsed { container, .. }
+            | EventKind::MountLeft { container, .. }
             | EventKind::MountKept { container, .. } => (container, mount(&event.kind)?),
             EventKind::CachesExporting { containers } => {
                 return Some(format!(
@@ -156,6 +157,9 @@ fn mount(event: &EventKind) -> Option<String> {
         } => format!(
             "cache mount {mount} cost {} more than it saved",
             seconds(-saved)
+        ),
+        EventKind::MountLeft { mount, fills, .. } => format!(
+            "cache mount {mount} left alone: filled {fills} times in a row, it saved nothing"
         ),
         EventKind::MountKept {
             mount,

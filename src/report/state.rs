@@ -191,6 +191,7 @@ impl RunState {
             | EventKind::MountFilled { .. }
             | EventKind::MountUsed { .. }
             | EventKind::MountKept { .. }
+            | EventKind::MountLeft { .. }
             | EventKind::Tagged { .. }
             | EventKind::ReleaseRecorded { .. }
             | EventKind::ChannelEnded { .. }

@@ -57,6 +57,11 @@ pub(crate) fn footer(outcome: &RunOutcome, plan: &Plan) -> String {
         );
         text.push_str(&plan.outdated.join(", "));
     }
+    for (container, mount) in &outcome.mounts_left {
+        text.push_str(&format!(
+            "\nthe cache mount {mount} of {container} is left alone, as it never saved time"
+        ));
+    }
     text
 }
 

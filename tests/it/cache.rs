@@ -286,6 +286,60 @@ fn a_cache_mount_is_there_again_on_the_next_runner_and_only_channel_branches_kee
     assert_eq!(seen(&workspace, "r5", "/seen"), "one\nthree\n");
 }
 
+/// Deploys another lock file on a fresh runner, and returns what the events said.
+fn with_lock(workspace: &Workspace, lock: &str, release: &str) -> (Ended, Vec<Value>) {
+    workspace.write("containers/etl/lock", lock);
+    workspace.commit();
+    on_a_fresh_runner(workspace, &["--release", release])
+}
+
+#[test]
+fn each_lock_file_has_its_version_of_a_mount_and_the_oldest_goes() {
+    let (workspace, _) = with_mount();
+    on_a_fresh_runner(&workspace, &["--release", "r1"]);
+    with_lock(&workspace, "two\n", "r2");
+    with_lock(&workspace, "three\n", "r3");
+    assert_eq!(seen(&workspace, "r3", "/seen"), "one\ntwo\n");
+    let versions = || {
+        let tags = tags(&workspace.repository("etl")).into_iter();
+        tags.filter(|tag| tag.starts_with("mount-")).count()
+    };
+    assert_eq!(versions(), 3);
+    // Back to the first lock file, in another image: what its own run left, not the newest.
+    let dockerfile = workspace.root().join("containers/etl/Dockerfile");
+    let text = std::fs::read_to_string(&dockerfile).unwrap();
+    workspace.write("containers/etl/Dockerfile", format!("{text}LABEL a=b\n"));
+    let (_, told) = with_lock(&workspace, "one\n", "r4");
+    assert_eq!(events(&told, "mount_filled").len(), 1);
+    assert_eq!(seen(&workspace, "r4", "/seen"), "one\n");
+    let (_, told) = with_lock(&workspace, "four\n", "r5");
+    assert_eq!(events(&told, "mount_kept").len(), 1);
+    assert_eq!(versions(), 3);
+}
+
+#[test]
+fn a_mount_that_saves_nothing_is_left_alone() {
+    let (workspace, id) = with_mount();
+    let dockerfile = format!(
+        "FROM BUSYBOX\nCOPY lock /\nRUN --mount=type=cache,id={id},target=/c \
+         if [ -e /c/x ]; then sleep 1; fi; echo > /c/x\n"
+    );
+    workspace.dockerfile("etl", &dockerfile);
+    workspace.commit();
+    on_a_fresh_runner(&workspace, &["--release", "r1"]);
+    for (release, lock) in [("r2", "two"), ("r3", "three"), ("r4", "four")] {
+        let (ended, told) = with_lock(&workspace, lock, release);
+        assert_eq!(events(&told, "mount_filled").len(), 1, "{}", ended.stderr);
+        assert!(!ended.stdout.contains("is left alone"), "{}", ended.stdout);
+    }
+    let (ended, told) = with_lock(&workspace, "five", "r5");
+    assert!(events(&told, "mount_filled").is_empty(), "{}", ended.stderr);
+    assert!(events(&told, "mount_kept").is_empty(), "{}", ended.stderr);
+    assert_eq!(events(&told, "mount_left").len(), 1, "{}", ended.stderr);
+    let line = format!("the cache mount {id} of etl is left alone");
+    assert!(ended.stdout.contains(&line), "{}", ended.stdout);
+}
+
 #[test]
 fn a_mount_in_use_is_not_overwritten_and_an_empty_one_replaces_nothing() {
     let (workspace, _) = with_mount();
