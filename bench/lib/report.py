@@ -3,6 +3,7 @@
 from statistics import median
 
 import steps
+from driver import DRIVERS, FRESH, KEPT, DriverRun
 from peers import BASE, Peer
 from planning import GIT, PlanRun
 from scenarios import SCENARIOS, Run
@@ -22,6 +23,7 @@ def render(
     notes: list[str],
     peers: list[Peer],
     runs: list[Run],
+    drivers: list[DriverRun],
     transfers: list[TransferRun],
     plans: list[PlanRun],
 ) -> str:
@@ -29,6 +31,8 @@ def render(
     parts.append("\n".join(f"- {line}" for line in machine + notes))
     if runs:
         parts += _deploys(peers, runs)
+    if drivers:
+        parts += _drivers(drivers)
     if transfers:
         parts += _transfers(transfers)
     if plans:
@@ -124,6 +128,20 @@ def _profiles(name: str, of: dict) -> list[str]:
 def _short(name: str) -> str:
     name = name.replace("|", "\\|")
     return f"`{name}`" if len(name) <= 90 else f"`{name[:89]}…`"
+
+
+# ---- drivers ---------------------------------------------------------------------------------------------------------
+
+
+def _drivers(drivers: list[DriverRun]) -> list[str]:
+    rows = []
+    for what in [FRESH, KEPT]:
+        of = [[r.seconds for r in drivers if (r.what, r.driver) == (what, driver)] for driver in DRIVERS]
+        cells = [f"{median(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f})" for seconds in of]
+        rows.append([what, *cells, f"{median(of[1]) - median(of[0]):+.1f} s"])
+    head = ["median seconds to exit (least to most), a source line in each of four", *DRIVERS, "difference"]
+    note = "The container's BuildKit is the engine's own behind a bridge: its start and its store are not in it."
+    return ["## skiff by driver", _table(head, rows), note]
 
 
 # ---- context transfer ------------------------------------------------------------------------------------------------

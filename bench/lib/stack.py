@@ -78,12 +78,20 @@ class Stack:
         return done.stdout
 
     def fresh_runner(self) -> None:
-        """Empties the engine: no image, no build cache, no volume."""
-        self.docker("system", "prune", "--all", "--force", "--volumes")
+        """Empties the engine: no container, no image, no build cache, no volume."""
+        for container in self.docker("ps", "--all", "--quiet").split():
+            self.docker("rm", "--force", container)
+        self.docker("system", "prune", "--all", "--force")
+        self.docker("volume", "prune", "--all", "--force")
         self.docker("builder", "prune", "--all", "--force")
         left = self.docker("image", "ls", "--all", "--quiet") + self.docker("system", "df", "--format", "{{.Size}}")
         if set(left.split()) != {"0B"}:
             raise BenchError(f"the engine is not empty after pruning:\n{self.docker('system', 'df')}")
+        settle()
+
+    def empty_builder(self) -> None:
+        """Empties its build cache; what runs in the engine goes on."""
+        self.docker("builder", "prune", "--all", "--force")
         settle()
 
 

@@ -412,10 +412,12 @@ fn conclude(outcome: &RunOutcome, plan: &Plan, invocation: &Invocation, output: 
         }
     }
     if invocation.progress != Progress::Json {
+        let columns = output::stdout_columns();
         let (rows, footer) = (
-            summary::rows(outcome, output::stdout_columns()),
+            summary::rows(outcome, columns),
             summary::footer(outcome, plan),
         );
+        let footer = columns.map_or_else(|| footer.clone(), |n| human::wrapped(&footer, n));
         output.out(&format!("\n{rows}\n\n{footer}"));
     }
 }

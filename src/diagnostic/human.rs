@@ -58,9 +58,19 @@ fn render_one(diagnostic: &Diagnostic, screen: Screen) -> String {
     renderer.decor_style(DecorStyle::Ascii).render(&[group])
 }
 
-/// Breaks a text at spaces into lines of so many cells; never within a command, which is to be copied whole: those stand in
-/// backquotes or brackets.
-fn wrapped(text: &str, columns: usize) -> String {
+/// Breaks lines at spaces into lines of so many cells, indented as they are; never within a command, which is to be copied
+/// whole: those stand in backquotes or brackets.
+pub(crate) fn wrapped(text: &str, columns: usize) -> String {
+    let lines = text.split('\n').map(|line| {
+        let own = line.trim_start_matches(' ');
+        let indent = " ".repeat(line.len() - own.len());
+        let broken = broken(own, columns.saturating_sub(indent.len()));
+        format!("{indent}{}", broken.replace('\n', &format!("\n{indent}")))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn broken(text: &str, columns: usize) -> String {
     let mut lines = String::with_capacity(text.len());
     let mut used = 0;
     for part in parts(text, columns) {
@@ -73,11 +83,7 @@ fn wrapped(text: &str, columns: usize) -> String {
             used += 1;
         }
         lines.push_str(part);
-        // What has lines of its own goes on where its last one ends.
-        used = match part.rsplit_once('\n') {
-            Some((_, last)) => last.width(),
-            None => used + width,
-        };
+        used += width;
     }
     lines
 }
@@ -99,11 +105,11 @@ fn parts(text: &str, columns: usize) -> Vec<&str> {
         }
     }
     parts.push(&text[start..]);
-    let broken = |part: &&str| part.width() > columns && !part.starts_with('`');
+    let too_long = |part: &str| part.width() > columns && !part.starts_with('`');
     parts
         .into_iter()
         .flat_map(|part| {
-            if broken(&part) {
+            if too_long(part) {
                 part.split(' ').collect()
             } else {
                 vec![part]

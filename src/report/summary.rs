@@ -1,5 +1,7 @@
 //! The end of a run: a table of what stands where, and what to do next.
 
+use std::fmt::Write as _;
+
 use super::output::{seconds, table, table_within};
 use crate::engine::outcome::{ChannelOutcome, ContainerStatus, Promotion, RunOutcome};
 use crate::plan::Plan;
@@ -58,9 +60,10 @@ pub(crate) fn footer(outcome: &RunOutcome, plan: &Plan) -> String {
         text.push_str(&plan.outdated.join(", "));
     }
     for (container, mount) in &outcome.mounts_left {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\nthe cache mount {mount} of {container} is left alone, as it never saved time"
-        ));
+        );
     }
     text
 }

@@ -5,29 +5,30 @@ use indexmap::IndexMap;
 use crate::diagnostic::Diagnostic;
 use crate::key::BuildReason;
 
-/// Names of containers by why they are built.
+/// Names of containers by what is said of them: that they are built, and why.
 #[derive(Default)]
 pub(super) struct Warnings(IndexMap<String, Vec<String>>);
 
 impl Warnings {
     /// Notes a container, if its reason is one that users should know.
     pub(super) fn note(&mut self, name: &str, reason: &BuildReason) {
-        if let BuildReason::NoKey { .. }
-        | BuildReason::LookupFailed { .. }
-        | BuildReason::Distrusted { .. } = reason
-        {
-            let names = self.0.entry(reason.to_string()).or_default();
-            names.push(name.to_owned());
-        }
+        let said = match reason {
+            BuildReason::NoKey { .. } => reason.to_string(),
+            BuildReason::LookupFailed { .. } | BuildReason::Distrusted { .. } => {
+                format!("built: {reason}")
+            }
+            _ => return,
+        };
+        self.0.entry(said).or_default().push(name.to_owned());
     }
 
     pub(super) fn say(&self) -> Vec<Diagnostic> {
         let reasons = self.0.iter();
-        reasons.map(|(why, names)| warning(why, names)).collect()
+        reasons.map(|(said, names)| warning(said, names)).collect()
     }
 }
 
-fn warning(why: &str, names: &[String]) -> Diagnostic {
+fn warning(said: &str, names: &[String]) -> Diagnostic {
     const NAMED: usize = 3;
     let mut shown: Vec<String> = names
         .iter()
@@ -39,7 +40,7 @@ fn warning(why: &str, names: &[String]) -> Diagnostic {
         shown.push(format!("{more} more"));
     }
     let verb = if names.len() == 1 { "is" } else { "are" };
-    Diagnostic::warning(format!("{} {verb} built: {why}", conjunction(&shown)))
+    Diagnostic::warning(format!("{} {verb} {said}", conjunction(&shown)))
 }
 
 fn conjunction(items: &[String]) -> String {
@@ -56,7 +57,7 @@ mod tests {
     #[test]
     fn a_warning_is_given_once_for_all() {
         let names: Vec<String> = (0..1000).map(|n| format!("c{n}")).collect();
-        let said = |names: &[String]| warning("it rains", names).title;
+        let said = |names: &[String]| warning("built: it rains", names).title;
         assert_eq!(said(&names[..1]), "`c0` is built: it rains");
         assert_eq!(said(&names[..2]), "`c0` and `c1` are built: it rains");
         assert_eq!(

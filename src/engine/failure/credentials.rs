@@ -38,7 +38,8 @@ impl Tried {
         }
         let given = self.given.first();
         let host = given.map_or("its registry", |given| given.host.as_str());
-        let login = given.map_or("docker login", |_| "docker login HOST");
+        // In quotes it is not broken into lines.
+        let login = given.map_or("`docker login`", |_| "`docker login HOST`");
         let login = login.replace("HOST", host);
         Some(
             match given.map(|given| (given.source.as_deref(), &given.looked_in)) {

@@ -114,6 +114,7 @@ fn innermost(message: &str) -> String {
     while let Some(stripped) = EMPTY.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
         rest = stripped;
     }
+    rest = named_once(rest);
     // The end says why: `process \"…\" did not complete successfully: exit code: 1`.
     let length = rest.chars().count();
     if length <= MAX_MESSAGE {
@@ -122,6 +123,18 @@ fn innermost(message: &str) -> String {
     let start: String = rest.chars().take(MAX_MESSAGE / 2).collect();
     let end: String = rest.chars().skip(length - MAX_MESSAGE / 2).collect();
     format!("{start} … {end}")
+}
+
+/// An image is named by the words that follow, too: `python:3: failed to resolve source metadata for
+/// docker.io/library/python:3: …`.
+fn named_once(message: &str) -> &str {
+    const WORDS: &str = "failed to resolve source metadata for ";
+    let twice = message.split_once(WORDS).filter(|(before, after)| {
+        let image = before.strip_suffix(": ").unwrap_or_default();
+        let again = after.split_once(": ").map_or(*after, |(again, _)| again);
+        !image.is_empty() && again.ends_with(image)
+    });
+    twice.map_or(message, |(before, _)| &message[before.len()..])
 }
 
 /// A command is not repeated where the excerpt shows it: `process "…" did not complete successfully: exit code: 1`.
@@ -154,6 +167,12 @@ mod tests {
         assert_eq!(without_command("exit code: 1"), "exit code: 1");
         let long = format!("process \"{}\" failed: exit code: 3", "x".repeat(9000));
         assert!(innermost(&long).ends_with("exit code: 3") && innermost(&long).len() < 500);
+        assert_eq!(
+            innermost(
+                "a:1: failed to resolve source metadata for docker.io/library/a:1: not found"
+            ),
+            "failed to resolve source metadata for docker.io/library/a:1: not found"
+        );
         assert_eq!(
             innermost("unknown instruction: FRO"),
             "unknown instruction: FRO"

@@ -111,7 +111,12 @@ fn not_allowed(clues: &Clues<'_>) -> Option<Remedy> {
 }
 
 fn emulation(clues: &Clues<'_>) -> Option<Remedy> {
-    let texts = ["exec format error"];
+    // The kernel's word, bash's, and what is said by a shell that takes the program for a script, as busybox's does.
+    let texts = [
+        "exec format error",
+        "cannot execute binary file",
+        "line 1: elf",
+    ];
     if !clues.says(&texts) && !clues.logs(&texts) {
         return None;
     }
@@ -407,8 +412,10 @@ mod tests {
         let messages = [
             ("exit code: 1", "wget: bad address 'example.com'"),
             ("exit code: 255", "exec /bin/sh: exec format error"),
+            ("exit code: 127", "/server: line 1: ELF\u{fffd}: not found"),
         ];
         let text = told(&messages, &container);
+        assert_eq!(text.matches("not for the builder's processor").count(), 2);
         assert!(text.contains("`network` is \"none\""), "{text}");
         assert!(text.contains("for linux/amd64, linux/arm64"), "{text}");
         assert!(text.contains("--install amd64,arm64"), "{text}");
