@@ -64,6 +64,8 @@ pub(crate) struct BuildCache {
     pub(crate) imports: Vec<CachePlace>,
     /// Where the run's cache goes. `None`: it is not exported.
     pub(crate) export: Option<CachePlace>,
+    /// Other runs export elsewhere, so that a run may have several to choose from.
+    pub(crate) one_of_several: bool,
 }
 
 impl BuildCache {
@@ -105,6 +107,7 @@ impl BuildCache {
         Self {
             imports: imports.iter().map(place).collect(),
             export: export.as_ref().map(place),
+            one_of_several: manifest.cache.export == CacheExport::Always,
         }
     }
 }

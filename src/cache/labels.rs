@@ -1,4 +1,8 @@
-//! Labels of the images that carry cache mounts: what makes one of them known, and what was measured of it.
+//! What is noted with caches. Labels of the images that carry cache mounts: what makes one of them known, and what was
+//! measured of it; an annotation of build caches.
+
+/// Annotation of a build cache's manifest: the hashes of the steps that it has ([`super::steps`]), with commas between.
+pub(crate) const STEPS: &str = "skiff.steps";
 
 /// The mount's id. An image with it carries a mount; it is built from scratch, so that nothing is inherited.
 pub(crate) const ID: &str = "skiff.mount.id";

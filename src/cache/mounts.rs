@@ -11,12 +11,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
+use super::steps;
 use crate::context::lexical;
-use crate::diagnostic::SourceText;
-use crate::dockerfile::mount::{self, Mounted};
-use crate::dockerfile::{self, Dockerfile, Instruction, UseKind};
 use crate::manifest::model::{Container, Platform};
 use crate::reference::{Digest, ImageRef, Tag};
 
@@ -158,70 +155,22 @@ fn namespace(container: &Container) -> Option<&str> {
 /// The cache mounts of a container that can be carried. One that is written in several places is one. Blocks: it reads
 /// the Dockerfile and a few files of the context. What cannot be read mounts nothing.
 pub(crate) fn of(container: &Container, platform: &Platform) -> Vec<CacheMount> {
-    let Ok(bytes) = std::fs::read(&container.dockerfile) else {
-        return vec![];
-    };
-    let source = SourceText::new("Dockerfile", String::from_utf8_lossy(&bytes));
-    let Ok(dockerfile) = dockerfile::parse(&source) else {
-        return vec![];
-    };
-    let Ok(images) = dockerfile.images(&container.args, container.target.as_deref(), platform)
-    else {
-        return vec![];
-    };
-    let base_of = |stage: usize| {
-        let range = &dockerfile.stages[stage].base.range;
-        let mut uses = images.uses.iter();
-        let from = uses.find(|found| found.kind == UseKind::From && found.span.range == *range)?;
-        Some(from.name.clone())
-    };
     let mut found: BTreeMap<(String, String), CacheMount> = BTreeMap::new();
-    for index in 0..dockerfile.stages.len() {
-        let chain = stages_below(&dockerfile, index);
-        let Some(base) = chain.first().and_then(|first| base_of(*first)) else {
-            continue;
-        };
-        let mut inputs = Inputs::new(container, platform, &base);
-        for (at, stage) in chain.iter().enumerate() {
-            for instruction in &dockerfile.stages[*stage].instructions {
-                inputs.add(instruction, &source, &container.context);
-                if at + 1 < chain.len() || instruction.keyword != "RUN" {
-                    continue;
-                }
-                for (_, flag) in instruction.flags_named("mount") {
-                    if let Some((id, options)) = read(flag) {
-                        let key = (id.clone(), options.clone());
-                        found.entry(key).or_insert_with(|| CacheMount {
-                            flag: flag.to_owned(),
-                            id,
-                            options,
-                            base: base.clone(),
-                            inputs: inputs.hash(),
-                        });
-                    }
-                }
+    steps::each_run(container, platform, |run| {
+        for (_, flag) in run.instruction.flags_named("mount") {
+            if let Some((id, options)) = read(flag) {
+                let key = (id.clone(), options.clone());
+                found.entry(key).or_insert_with(|| CacheMount {
+                    flag: flag.to_owned(),
+                    id,
+                    options,
+                    base: run.base.to_owned(),
+                    inputs: run.inputs.hash(),
+                });
             }
         }
-    }
+    });
     found.into_values().collect()
-}
-
-/// The stages that a stage continues, the first one first, and itself.
-fn stages_below(dockerfile: &Dockerfile, stage: usize) -> Vec<usize> {
-    let mut chain = vec![stage];
-    let mut at = stage;
-    loop {
-        let base = dockerfile.stages[at].base.text.to_lowercase();
-        let mut earlier = dockerfile.stages[..at].iter();
-        let named = |s: &dockerfile::Stage| s.name.as_ref().is_some_and(|name| name.text == base);
-        match earlier.rposition(named) {
-            Some(below) => {
-                chain.insert(0, below);
-                at = below;
-            }
-            None => return chain,
-        }
-    }
 }
 
 /// Id and options of a cache mount that can be carried.
@@ -251,65 +200,6 @@ fn read(flag: &str) -> Option<(String, String)> {
     };
     (kind.as_deref() == Some("cache")).then_some((id, options))
 }
-
-/// What decides whether the builder has a step already, as far as a few files say it.
-struct Inputs {
-    said: Option<Vec<u8>>,
-}
-
-impl Inputs {
-    fn new(container: &Container, platform: &Platform, base: &str) -> Self {
-        let args = &container.args;
-        Self {
-            said: Some(format!("{platform}\0{base}\0{args:?}\0").into_bytes()),
-        }
-    }
-
-    /// An instruction, and the files that it copies or mounts from the context.
-    fn add(&mut self, instruction: &Instruction, source: &SourceText, context: &Path) {
-        let Some(said) = &mut self.said else { return };
-        said.extend(source.text[instruction.range()].as_bytes());
-        match instruction.keyword.as_str() {
-            "RUN" => {
-                for (_, flag) in instruction.flags_named("mount") {
-                    match mount::reads(flag) {
-                        Mounted::Nothing => {}
-                        Mounted::Path(file) => self.file(file, context),
-                        Mounted::Unclear => self.said = None,
-                    }
-                }
-            }
-            "COPY" | "ADD" if instruction.flags_named("from").next().is_none() => {
-                let words: Vec<_> = instruction.words().map(|word| word.text).collect();
-                for file in words.split_last().map_or(&[][..], |(_, files)| files) {
-                    self.file(file, context);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// One plain file of the context; a folder or a pattern may hold anything.
-    fn file(&mut self, file: &str, context: &Path) {
-        let Some(said) = &mut self.said else { return };
-        let path = context.join(file.trim_start_matches('/'));
-        let inside = path.canonicalize().ok();
-        let inside = inside.filter(|path| path.starts_with(context) && path.is_file());
-        let small = |path: &Path| path.metadata().is_ok_and(|m| m.len() <= MAX_FILE);
-        match inside.filter(|path| small(path)).map(std::fs::read) {
-            Some(Ok(bytes)) => said.extend(Digest::of(&bytes).as_str().as_bytes()),
-            _ => self.said = None,
-        }
-    }
-
-    fn hash(&self) -> Option<String> {
-        let said = self.said.as_ref()?;
-        Some(Digest::of(said).short().to_owned())
-    }
-}
-
-/// Largest file that is looked at, in bytes: lock files are smaller.
-const MAX_FILE: u64 = 8 << 20;
 
 #[cfg(test)]
 mod tests {

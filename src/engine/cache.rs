@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -17,13 +19,16 @@ use super::solve_request::{Sessions, solve_request};
 use crate::buildkit::session::content::store::BlobStore;
 use crate::buildkit::solve::{Attributes, SolveError, solve};
 use crate::cache::candidates::{BuildCache, CachePlace};
+use crate::cache::labels::STEPS;
 use crate::cache::s3::S3Error;
 use crate::cache::stored::Seen;
-use crate::cache::{local, s3};
+use crate::cache::{local, s3, steps};
 use crate::clock;
 use crate::manifest::model::Profile;
 use crate::plan::PlannedContainer;
 use crate::profile;
+use crate::reference::{Digest, ImageRef};
+use crate::registry::image::RawManifest;
 
 /// The frontend attribute `cache-imports` for a container: its best cache, if there is one. Exactly one is imported:
 /// with several the builder takes one at random (moby/buildkit#6418). They are looked up first, as a missing one would be
@@ -35,26 +40,101 @@ pub(super) async fn imports(planned: &PlannedContainer, shared: &Shared) -> Opti
     }
     let candidates = &planned.build_cache.imports;
     let found = candidates.iter().map(|place| import(place, shared));
+    let mut there = Vec::new();
     for (place, found) in candidates.iter().zip(join_all(found).await) {
         match found {
             Ok(None) => {}
-            Ok(Some((kind, attributes))) => {
-                let chosen = EventKind::CacheChosen {
-                    container: name.clone(),
-                    reference: place.to_string(),
-                };
-                shared.events.send(chosen).await;
-                let attribute = attribute(kind, &attributes);
-                let place = place.clone();
-                return Some(Imported { place, attribute });
-            }
+            Ok(Some((kind, attributes))) => there.push((place, kind, attributes)),
             Err(why) => {
                 let message = format!("built without the cache {place}: {why}");
                 shared.events.warn(Some(name), message).await;
             }
         }
     }
-    None
+    let best = match there.len() {
+        0 => return None,
+        1 => 0,
+        _ => most_alike(planned, there.iter().map(|(place, ..)| *place), shared).await,
+    };
+    let (place, kind, attributes) = there.swap_remove(best);
+    let chosen = EventKind::CacheChosen {
+        container: name.clone(),
+        reference: place.to_string(),
+    };
+    shared.events.send(chosen).await;
+    Some(Imported {
+        place: place.clone(),
+        attribute: attribute(kind, &attributes),
+    })
+}
+
+/// Which of these caches has most of the container's steps, by what their makers noted; of equals the first.
+async fn most_alike(
+    planned: &PlannedContainer,
+    places: impl Iterator<Item = &CachePlace>,
+    shared: &Shared,
+) -> usize {
+    let own = hashes(planned).await;
+    let noted = places.map(|place| noted_steps(place, shared));
+    let alike = join_all(noted).await.into_iter().map(|noted| {
+        let alike = own.iter().filter(|step| noted.contains(*step));
+        alike.count()
+    });
+    // `max_by_key` keeps the last of equals, and the first is wanted.
+    let best = alike
+        .enumerate()
+        .min_by_key(|(_, count)| std::cmp::Reverse(*count));
+    best.map_or(0, |(at, _)| at)
+}
+
+async fn hashes(planned: &PlannedContainer) -> Vec<String> {
+    let container = planned.container.clone();
+    let read = move || steps::hashes(&container, &container.platforms[0]);
+    tokio::task::spawn_blocking(read).await.unwrap_or_default()
+}
+
+/// The hashes of the steps of a cache; none where it does not say.
+async fn noted_steps(place: &CachePlace, shared: &Shared) -> Vec<String> {
+    let CachePlace::Registry(reference) = place else {
+        return vec![];
+    };
+    let Ok(Some(raw)) = shared.registry.get_manifest(reference).await else {
+        return vec![];
+    };
+    let manifest: Value = serde_json::from_slice(&raw.bytes).unwrap_or_default();
+    let noted = manifest["annotations"][STEPS].as_str().unwrap_or_default();
+    noted.split(',').map(str::to_owned).collect()
+}
+
+/// Notes with a cache that was just written which steps it has. `written`: its digest.
+async fn note_steps(
+    reference: &ImageRef,
+    written: &Digest,
+    planned: &PlannedContainer,
+    shared: &Shared,
+) -> Result<(), String> {
+    let steps = hashes(planned).await;
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let registry = &shared.registry;
+    let raw = registry
+        .get_manifest(&reference.repository.digest(written))
+        .await;
+    let Some(raw) = raw.map_err(|error| error.to_string())? else {
+        return Ok(());
+    };
+    let said = |error: serde_json::Error| error.to_string();
+    let mut manifest: Value = serde_json::from_slice(&raw.bytes).map_err(said)?;
+    manifest["annotations"][STEPS] = steps.join(",").into();
+    let bytes = Bytes::from(serde_json::to_vec(&manifest).map_err(said)?);
+    let noted = RawManifest {
+        digest: Digest::of(&bytes),
+        media_type: raw.media_type,
+        bytes,
+    };
+    let put = registry.put_manifest(reference, &noted).await;
+    put.map(drop).map_err(|error| error.to_string())
 }
 
 /// The cache that a build imports.
@@ -268,11 +348,22 @@ async fn solve_for_cache(
             return Err(s3::without_secrets(message, &secrets.unwrap_or_default()));
         }
     };
+    // BuildKit `cache/remotecache/export.go`: the descriptor of what it wrote.
+    let descriptor = response.get("cache.manifest").cloned();
     match place {
-        CachePlace::Registry(_) | CachePlace::S3(_) => Ok(()),
+        CachePlace::S3(_) => Ok(()),
+        CachePlace::Registry(reference) => {
+            // Only where several may be chosen from does it matter, and the cache is as good without it.
+            let several = planned.build_cache.one_of_several;
+            if let Some(written) = descriptor.filter(|_| several).and_then(|d| digest_in(&d)) {
+                let noted = note_steps(reference, &written, planned, shared).await;
+                if let Err(why) = noted {
+                    tracing::warn!(%reference, why, "the steps of the cache are not noted");
+                }
+            }
+            Ok(())
+        }
         CachePlace::Folder(folder) => {
-            // BuildKit `cache/remotecache/export.go`: the descriptor of what it wrote.
-            let descriptor = response.get("cache.manifest").cloned();
             let descriptor = descriptor.ok_or("the builder did not say what it wrote")?;
             let folder = folder.clone();
             let kept = tokio::task::spawn_blocking(move || local::keep(&folder, &descriptor)).await;
@@ -280,6 +371,12 @@ async fn solve_for_cache(
             kept.map_err(|error| error.to_string())
         }
     }
+}
+
+/// The digest in a descriptor.
+fn digest_in(descriptor: &str) -> Option<Digest> {
+    let descriptor: Value = serde_json::from_str(descriptor).ok()?;
+    Digest::new(descriptor["digest"].as_str()?).ok()
 }
 
 /// Type and attributes of a cache export: every intermediate step, as one image manifest, which every registry takes.

@@ -94,6 +94,29 @@ fn a_branch_keeps_a_cache_of_its_own_and_leaves_the_shared_one_alone() {
 }
 
 #[test]
+fn of_several_caches_the_one_with_most_of_the_steps_is_taken() {
+    let workspace = Workspace::with(&[(
+        "etl",
+        "FROM BUSYBOX\nCOPY lock /\nRUN date > /deps\nCOPY main.py /\nRUN date > /app\n",
+    )]);
+    workspace.manifest(&format!("[cache]\nexport = \"always\"\n{OFFLINE}"));
+    workspace.write("containers/etl/main.py", "1");
+    with_lock(&workspace, "one", "r1");
+    workspace.git(&["checkout", "--quiet", "-b", "feature"]);
+    with_lock(&workspace, "two", "r2");
+    // The branch has a cache of its own, and takes main's as it has the lock file of main again.
+    workspace.write("containers/etl/main.py", "3");
+    let (_, told) = with_lock(&workspace, "one", "r3");
+    assert_eq!(imported(&told), ["buildcache"]);
+    assert_eq!(steps(&told), (2, 4));
+    // Its own is as good now, and comes first.
+    workspace.write("containers/etl/main.py", "4");
+    let (_, told) = with_lock(&workspace, "one", "r4");
+    assert_eq!(imported(&told), ["buildcache-feature"]);
+    assert_eq!(steps(&told), (2, 4));
+}
+
+#[test]
 fn caches_have_a_repository_of_their_own_where_the_manifest_says_so() {
     let workspace = Workspace::with(&[("etl", "FROM BUSYBOX\nRUN date > /deps\n")]);
     let caches = format!("{}/caches", workspace.prefix);
