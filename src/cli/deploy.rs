@@ -101,8 +101,10 @@ async fn attempt(
     let mut plan = make_plan(&project, selected, request, channels, &sources)?;
     warn(&project.findings(plan.containers.keys())?, output);
     one_platform(&plan)?;
+    let published = looked.as_ref().zip(project.manifest.channels.keys().next());
+    let published = published.and_then(|(looked, first)| looked.names(first));
     let said = tokio::select! {
-        said = keys::settle(&mut plan, &project, request, &client, environment) => said?,
+        said = keys::settle(&mut plan, &project, request, published, &client, environment) => said?,
         () = cancel.cancelled() => return Err(interrupted()),
     };
     warn(&said, output);

@@ -111,6 +111,7 @@ async fn keyed(
         build_anyway: None,
         no_cache: None,
         builds: false,
+        published: None,
         compare_all: false,
         index,
         attributes: engine::attributes,

@@ -1,6 +1,6 @@
 //! Keys for a command: from what was asked for to a plan that says what is to be built, and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ pub(super) async fn settle(
     plan: &mut Plan,
     project: &Project,
     request: &DeployRequest,
+    published: Option<BTreeSet<String>>,
     registry: &Client,
     environment: &Environment,
 ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
@@ -49,6 +50,7 @@ pub(super) async fn settle(
             .no_cache
             .then(|| now.strftime("%Y%m%dT%H%M%S%3fZ").to_string()),
         builds: !dry_run,
+        published,
         compare_all: matches!(request.plan, Some(PlanRequest::Why { .. })),
         index,
         attributes: engine::attributes,

@@ -53,6 +53,13 @@ impl Looked {
     pub(super) fn released(&self) -> Option<&Released> {
         self.found.as_ref().ok()?.as_ref()
     }
+
+    /// The containers of which this channel has any image; `None`: that is not known.
+    pub(super) fn names(&self, channel: &Tag) -> Option<BTreeSet<ContainerName>> {
+        let found = self.found.as_ref().ok()?;
+        let names = found.iter().flat_map(|released| released.containers.keys());
+        (self.channel == *channel).then(|| names.cloned().collect())
+    }
 }
 
 /// Reads the channel's checkpoint: it is written once the tags have moved, so what a killed run left undone still counts as

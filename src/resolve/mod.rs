@@ -18,7 +18,7 @@ mod made;
 mod sources;
 mod warnings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +92,9 @@ pub(crate) struct Settings {
     pub(crate) builds: bool,
     /// Find out what is published for those too that are not built.
     pub(crate) compare_all: bool,
+    /// The containers of which anything is published; `None`: nobody knows. The others are not asked for, as there may be a
+    /// thousand.
+    pub(crate) published: Option<BTreeSet<String>>,
     pub(crate) index: Arc<Index>,
     /// What the frontend is told of a container.
     pub(crate) attributes: fn(&PlannedContainer) -> Attributes,
@@ -426,12 +429,24 @@ impl Asking<'_> {
 
     /// Finds out for those without an image what differs from the published one.
     async fn compare(&mut self) {
+        let settings = self.settings;
+        if let Some(published) = settings
+            .published
+            .as_ref()
+            .filter(|_| !settings.compare_all)
+        {
+            for (name, planned) in &mut self.plan.containers {
+                if planned.work == Work::Build(BuildReason::NoImage) && !published.contains(name) {
+                    planned.work = Work::Build(BuildReason::FirstBuild);
+                }
+            }
+        }
         let open: Vec<_> = self
             .plan
             .containers
             .iter()
             .filter(|(_, planned)| {
-                self.settings.compare_all || planned.work == Work::Build(BuildReason::NoImage)
+                settings.compare_all || planned.work == Work::Build(BuildReason::NoImage)
             })
             .map(|(name, planned)| (name.clone(), &planned.container))
             .collect();
