@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::git::{GitError, run, run_with_magic};
+use super::git::{GitError, each, run_with_magic};
 
 /// A pointer is smaller than this (git-lfs `docs/spec.md`).
 const POINTER_SIZE: u64 = 1024;
@@ -62,9 +62,9 @@ fn look(checkout: &Path, below: &[PathBuf], gaps: &mut Vec<Gap>) -> Result<Vec<P
     let paths = below.iter().filter_map(|path| path.to_str());
     let arguments: Vec<_> = ["--stage", "-z", "--"].into_iter().chain(paths).collect();
     let (mut submodules, mut attributes) = (Vec::new(), above(checkout, below));
-    for line in run(checkout, "ls-files", &arguments)?.split_terminator('\0') {
+    each(checkout, "ls-files", &arguments, |line| {
         let Some((stat, path)) = line.split_once('\t') else {
-            continue;
+            return;
         };
         let path = checkout.join(path);
         // A gitlink's mode (gitformat-index(5)).
@@ -77,7 +77,7 @@ fn look(checkout: &Path, below: &[PathBuf], gaps: &mut Vec<Gap>) -> Result<Vec<P
         } else if path.file_name().is_some_and(|name| name == ATTRIBUTES) {
             attributes.push(path);
         }
-    }
+    })?;
     if attributes.iter().any(|file| speaks_of_lfs(file)) {
         let arguments = ["-z", "--", ":(attr:filter=lfs)"];
         let files = run_with_magic(checkout, "ls-files", &arguments)?;

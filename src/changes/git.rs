@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
 
 use crate::diagnostic::Diagnostic;
 
@@ -170,7 +172,7 @@ impl Checkout {
         }
         let status = git(&self.root, "merge-base")
             .args(["--is-ancestor", ancestor, descendant])
-            .stderr(std::process::Stdio::null())
+            .stderr(Stdio::null())
             .status();
         match status.ok().and_then(|status| status.code()) {
             Some(0) => Ancestry::Yes,
@@ -238,7 +240,7 @@ fn git_with(folder: &Path, options: &[&str], command: &str) -> Command {
         .arg(command)
         .env("LC_ALL", "C")
         .env("GIT_TERMINAL_PROMPT", "0")
-        .stdin(std::process::Stdio::null());
+        .stdin(Stdio::null());
     for foreign in FOREIGN {
         git.env_remove(foreign);
     }
@@ -282,16 +284,55 @@ fn text(bytes: Vec<u8>) -> String {
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
+/// Hands on what a command prints as it comes, each part up to a zero byte: of hundreds of thousands of files the whole
+/// would be dozens of megabytes.
+pub(super) fn each(
+    folder: &Path,
+    command: &'static str,
+    arguments: &[&str],
+    mut part: impl FnMut(&str),
+) -> Result<(), GitError> {
+    let mut child = git(folder, command)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(GitError::Start)?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (status, said) = thread::scope(|scope| {
+        // Both are read at once, so that git never waits.
+        let said = scope.spawn(move || {
+            let mut said = Vec::new();
+            let read = stderr.map(|mut stderr| stderr.read_to_end(&mut said));
+            read.map_or_else(Vec::new, |_| said)
+        });
+        // Should it not be read to its end, git is killed by that, and the status says so.
+        for bytes in stdout
+            .into_iter()
+            .flat_map(|out| BufReader::new(out).split(0))
+        {
+            let Ok(bytes) = bytes else { break };
+            part(&String::from_utf8_lossy(&bytes));
+        }
+        (child.wait(), said.join().unwrap_or_default())
+    });
+    judged(command, status.map_err(GitError::Start)?, &said)
+}
+
 /// What the command prints, or why it fails.
 fn answer(command: &'static str, git: &mut Command) -> Result<Vec<u8>, GitError> {
     let output = git.output().map_err(GitError::Start)?;
-    if output.status.success() {
-        return Ok(output.stdout);
+    judged(command, output.status, &output.stderr).map(|()| output.stdout)
+}
+
+fn judged(command: &'static str, status: ExitStatus, stderr: &[u8]) -> Result<(), GitError> {
+    if status.success() {
+        return Ok(());
     }
-    if output.status.code().is_none() {
+    if status.code().is_none() {
         return Err(GitError::Killed(command));
     }
-    Err(GitError::Failed(command, said(&output.stderr)))
+    Err(GitError::Failed(command, said(stderr)))
 }
 
 /// The beginning of what git says of a failure.
