@@ -264,8 +264,7 @@ pub(super) fn run(
     command: &'static str,
     arguments: &[&str],
 ) -> Result<String, GitError> {
-    let answer = answer(command, git(folder, command).args(arguments))?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    answer(command, git(folder, command).args(arguments)).map(text)
 }
 
 /// The same for arguments with `:(magic)` in their paths.
@@ -274,8 +273,13 @@ pub(super) fn run_with_magic(
     command: &'static str,
     arguments: &[&str],
 ) -> Result<String, GitError> {
-    let answer = answer(command, git_with(folder, &[], command).args(arguments))?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    answer(command, git_with(folder, &[], command).args(arguments)).map(text)
+}
+
+/// Not copied where it is UTF-8 throughout, as a list of hundreds of thousands of files is nearly always.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// What the command prints, or why it fails.

@@ -5,7 +5,9 @@
 //! the file is hashed: what another attribute than none may convert on its way into git (`text`, `filter` and so LFS, …),
 //! what is as young as the index itself, what git was told not to look at, an index of a kind not read here.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,12 +31,13 @@ pub(crate) struct Index {
 struct Record {
     start: usize,
     length: u32,
-    stat: Stat,
+    /// A hash of its [`Stat`]: of hundreds of thousands of files each byte counts.
+    stat: u64,
     id: BlobId,
 }
 
 /// The 32 bits that the index keeps of each number.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Hash)]
 struct Stat {
     ctime: (u32, u32),
     mtime: (u32, u32),
@@ -72,8 +75,10 @@ impl Index {
         };
         let parsed = std::thread::scope(|scope| {
             let parsing = scope.spawn(|| {
-                let bytes = std::fs::read(&file).ok()?;
-                parse(&bytes, &written)
+                let file = File::open(&file).ok()?;
+                // Behind all else is a checksum.
+                let length = file.metadata().ok()?.len().checked_sub(20)?;
+                parse(BufReader::new(file).take(length), &written)
             });
             let unconverted = run_with_magic(root, "ls-files", &["-z", "--", UNCONVERTED]);
             (parsing.join().ok().flatten(), unconverted)
@@ -121,7 +126,15 @@ impl Index {
         let of = |record: &Record| &self.paths[record.start..][..record.length as usize];
         let found = self.records.binary_search_by(|record| of(record).cmp(path));
         let record = &self.records[found.ok()?];
-        (record.stat == stat(metadata)).then_some(record.id)
+        (record.stat == stat(metadata).hash()).then_some(record.id)
+    }
+}
+
+impl Stat {
+    fn hash(&self) -> u64 {
+        let mut hash = DefaultHasher::new();
+        Hash::hash(self, &mut hash);
+        hash.finish()
     }
 }
 
@@ -146,45 +159,49 @@ fn stat(metadata: &Metadata) -> Stat {
     }
 }
 
-/// Takes bytes from the front.
-struct Bytes<'a>(&'a [u8]);
+/// Takes bytes from the front of a file.
+struct Bytes<R>(R);
 
-impl<'a> Bytes<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
+impl<R: BufRead> Bytes<R> {
+    fn take<const COUNT: usize>(&mut self) -> Option<[u8; COUNT]> {
+        let mut taken = [0; COUNT];
+        self.0.read_exact(&mut taken).ok()?;
         Some(taken)
     }
 
-    fn number(&mut self) -> Option<u32> {
-        Some(u32::from_be_bytes(self.take(4)?.try_into().ok()?))
+    fn skip(&mut self, count: u64) -> Option<()> {
+        let skipped = io::copy(&mut (&mut self.0).take(count), &mut io::sink());
+        (skipped.ok()? == count).then_some(())
     }
 
-    /// Up to the next zero byte, which is taken too.
-    fn text(&mut self) -> Option<&'a [u8]> {
-        let end = self.0.iter().position(|byte| *byte == 0)?;
-        let text = self.take(end)?;
-        self.take(1)?;
-        Some(text)
+    fn number(&mut self) -> Option<u32> {
+        Some(u32::from_be_bytes(self.take()?))
+    }
+
+    /// Appends what comes up to the next zero byte, which is taken too.
+    fn text(&mut self, text: &mut Vec<u8>) -> Option<()> {
+        self.0.read_until(0, text).ok()?;
+        (text.pop()? == 0).then_some(())
     }
 
     /// The variable-length number of index version 4 (git's `decode_varint`).
     fn varint(&mut self) -> Option<usize> {
-        let mut byte = self.take(1)?[0];
+        let [mut byte] = self.take()?;
         let mut value = usize::from(byte & 127);
         while byte & 128 != 0 {
-            byte = self.take(1)?[0];
+            [byte] = self.take()?;
             value = value.checked_add(1)?.checked_mul(128)? + usize::from(byte & 127);
         }
         Some(value)
     }
 }
 
-/// `None`: not an index of version 2 to 4 with SHA-1 ids, or one that lies in two files.
-fn parse(bytes: &[u8], written: &Metadata) -> Option<Index> {
+/// `None`: not an index of version 2 to 4 with SHA-1 ids, or one that lies in two files. It is read piece by piece: that of a
+/// large monorepo has dozens of megabytes.
+fn parse(bytes: impl BufRead, written: &Metadata) -> Option<Index> {
     let written = stat(written).mtime;
-    let mut rest = Bytes(bytes.get(..bytes.len().checked_sub(20)?)?);
-    if rest.take(4)? != b"DIRC" {
+    let mut rest = Bytes(bytes);
+    if rest.take()? != *b"DIRC" {
         return None;
     }
     let version = rest.number()?;
@@ -195,30 +212,30 @@ fn parse(bytes: &[u8], written: &Metadata) -> Option<Index> {
     let mut index = Index::default();
     let mut path = Vec::new();
     for _ in 0..count {
-        let before = rest.0.len();
         let ctime = (rest.number()?, rest.number()?);
         let mtime = (rest.number()?, rest.number()?);
         let _device = rest.number()?;
         let (inode, mode) = (rest.number()?, rest.number()?);
         let owner = (rest.number()?, rest.number()?);
         let size = rest.number()?;
-        let id = BlobId(rest.take(20)?.try_into().ok()?);
-        let flags = u16::from_be_bytes(rest.take(2)?.try_into().ok()?);
-        let extended = if version >= 3 && flags & 0x4000 != 0 {
-            u16::from_be_bytes(rest.take(2)?.try_into().ok()?)
+        let id = BlobId(rest.take()?);
+        let flags = u16::from_be_bytes(rest.take()?);
+        let is_extended = version >= 3 && flags & 0x4000 != 0;
+        let extended = if is_extended {
+            u16::from_be_bytes(rest.take()?)
         } else {
             0
         };
         if version == 4 {
             let shared = path.len().checked_sub(rest.varint()?)?;
             path.truncate(shared);
-            path.extend_from_slice(rest.text()?);
+            rest.text(&mut path)?;
         } else {
             path.clear();
-            path.extend_from_slice(rest.text()?);
+            rest.text(&mut path)?;
             // Padded with zeros to a multiple of eight, one of which ended the path.
-            let length = before - rest.0.len();
-            rest.take((8 - length % 8) % 8)?;
+            let length = 62 + 2 * usize::from(is_extended) + path.len() + 1;
+            rest.skip((length.next_multiple_of(8) - length) as u64)?;
         }
         // Assumed unchanged, in a merge; not in the checkout, only intended to be added.
         let told = flags & 0x8000 != 0 || flags & 0x3000 != 0 || extended & 0x6000 != 0;
@@ -228,28 +245,30 @@ fn parse(bytes: &[u8], written: &Metadata) -> Option<Index> {
         if told || !is_file || young {
             continue;
         }
+        let stat = Stat {
+            ctime,
+            mtime,
+            inode,
+            mode,
+            owner,
+            size,
+        };
+        let stat = stat.hash();
         index.records.push(Record {
             start: index.paths.len(),
             length: u32::try_from(path.len()).ok()?,
-            stat: Stat {
-                ctime,
-                mtime,
-                inode,
-                mode,
-                owner,
-                size,
-            },
+            stat,
             id,
         });
         index.paths.extend_from_slice(&path);
     }
-    while let Some(name) = rest.take(4) {
+    while let Some(name) = rest.take() {
         // A split index: the other half is in another file.
-        if name == b"link" {
+        if name == *b"link" {
             return None;
         }
         let length = rest.number()?;
-        rest.take(usize::try_from(length).ok()?)?;
+        rest.skip(length.into())?;
     }
     Some(index)
 }

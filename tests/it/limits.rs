@@ -11,7 +11,7 @@ use crate::support::{image, registry};
 const MAX_PEAK_KIB: u64 = 64 * 1024;
 
 /// The peak of a plan, in which git's index is held.
-const MAX_PLAN_KIB: u64 = 200 * 1024;
+const MAX_PLAN_KIB: u64 = 100 * 1024;
 
 /// Waits for the end and returns exit code and peak resident memory (`VmHWM`) in KiB.
 fn peak(mut child: Child) -> (Option<i32>, u64) {
