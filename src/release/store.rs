@@ -198,9 +198,12 @@ impl Store {
         })
     }
 
-    /// Writes a record under the first of its tags that is free, or that holds one which says the same; returns the tag.
+    /// Writes a record under the first of its tags that is free, or that holds one which says the same; returns the tag. Where
+    /// tags can move, another run may look for the same one at the same time and write over it: who sees that takes the next.
     pub(crate) async fn write(&mut self, record: &Record) -> Result<Tag, StoreError> {
         let (blob, raw) = pack(record, RECORD)?;
+        // First: nothing is to come between the look for a tag and the PUT.
+        self.blobs(&blob).await?;
         for attempt in 1.. {
             let tag = record_tag(record, attempt)?;
             let image = self.repository.tag(&tag);
@@ -214,7 +217,6 @@ impl Store {
                     continue;
                 }
                 None => {
-                    self.blobs(&blob).await?;
                     match self.registry.put_manifest(&image, &raw).await {
                         Ok(_) => {}
                         // Another one was quicker, where tags are immutable.
@@ -222,6 +224,10 @@ impl Store {
                             continue;
                         }
                         Err(error) => return Err(error.into()),
+                    }
+                    let stands = self.registry.head_manifest(&image).await?;
+                    if stands.is_some_and(|stands| stands.digest != raw.digest) {
+                        continue;
                     }
                 }
             }

@@ -1,12 +1,13 @@
 //! Two promotions of different commits at once: whatever the order of their requests, the newer commit stands at the end.
 
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use crate::support::gate::{Gate, Waiting};
 use crate::support::registry;
-use crate::support::releases::{change, four, manifest_beside, set};
+use crate::support::releases::{NAMES, change, four, manifest_beside, set};
 use crate::support::stack;
 use crate::support::workspace::Workspace;
 
@@ -199,4 +200,120 @@ fn two_promotions_in_any_order_end_on_the_newer_commit_3() {
 #[test]
 fn two_promotions_in_any_order_end_on_the_newer_commit_4() {
     race(3);
+}
+
+/// The digests that `latest` stands on.
+fn latest(workspace: &Workspace) -> Vec<String> {
+    let digest = |name: &&str| {
+        let path = format!("/v2/{}/manifests/latest", workspace.repository(name));
+        registry::digest(&registry::get(stack::registry(), &path).1)
+    };
+    NAMES.iter().map(digest).collect()
+}
+
+/// What the last run in this checkout has made, by its metadata.
+fn made(checkout: &Path) -> Vec<String> {
+    let text = std::fs::read(checkout.join(".git/told.json")).unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let digest = |name: &&str| told[*name]["containerimage.digest"].as_str();
+    let digests = NAMES.iter().filter_map(digest);
+    digests.map(str::to_owned).collect()
+}
+
+#[test]
+fn two_deploys_at_once_under_one_name_mix_nothing_and_may_be_run_again() {
+    let workspace = four("1");
+    let older = workspace.root();
+    let folder = tempfile::tempdir().unwrap();
+    let newer = folder.path().join("newer");
+    let (here, there) = (older.to_str().unwrap(), newer.to_str().unwrap());
+    workspace.git(&["clone", "--quiet", here, there]);
+    workspace.git(&["remote", "add", "origin", &format!("file://{there}")]);
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
+    let run = |checkout: &Path, name: Option<&str>| {
+        let told = ["--metadata-file", ".git/told.json"];
+        let mut command = workspace.skiff(&[&["deploy", "--all"], &told[..]].concat());
+        command
+            .current_dir(checkout)
+            .envs(name.map(|name| ("TIMESTAMP", name)));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let end = |child: Child| {
+        let output = child.wait_with_output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert!(!text.contains("panicked"), "{text}");
+        (output.status.code().unwrap(), text)
+    };
+    for round in 0..4 {
+        // One line of history: a commit of the one, and a commit of the other after it.
+        workspace.git(&["pull", "--quiet", "--ff-only", there, "main"]);
+        change(&workspace, &format!("older {round}"));
+        workspace.git(&["-C", there, "pull", "--quiet", "--ff-only", here, "main"]);
+        for name in NAMES {
+            let file = newer.join(format!("containers/{name}/x"));
+            std::fs::write(file, format!("newer {round} {name}")).unwrap();
+        }
+        let commit = ["commit", "--quiet", "-a", "-m", "x"];
+        workspace.git(&[&["-C", there], &identity[..], &commit].concat());
+        let name = format!("at-once-{round}");
+        let (one, other) = (run(&older, Some(&name)), run(&newer, Some(&name)));
+        for (code, text) in [end(one), end(other)] {
+            let said = match code {
+                0 => "release at-once",
+                // Both were pushed under the name: whose it is not fails its check, or never began.
+                1 => "is not released",
+                2 => "give another name",
+                _ => "",
+            };
+            assert!(!said.is_empty() && text.contains(said), "{code}: {text}");
+        }
+        let (code, text) = end(run(&newer, None));
+        assert_eq!(code, 0, "{text}");
+        assert_eq!(latest(&workspace), made(&newer), "{text}");
+        // The older one comes late.
+        let (code, text) = end(run(&older, None));
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("superseded"), "{text}");
+        assert_eq!(latest(&workspace), made(&newer), "{text}");
+    }
+}
+
+#[test]
+fn a_record_that_another_run_has_written_over_is_written_again() {
+    let workspace = four("1");
+    workspace.deploy(&["--release", "r1"]);
+    let state = format!("{}/skiff", workspace.prefix);
+    let path = format!("/v2/{state}/manifests/release-r2");
+    let (_, other) = registry::get(
+        stack::registry(),
+        &format!("/v2/{state}/manifests/release-r1"),
+    );
+    // Both have looked for the name, and found it free; the other one writes last.
+    let mut written = false;
+    let to = state.clone();
+    let gate = Gate::scripted(stack::registry(), move |asked| {
+        if asked.path == path && asked.method == "PUT" {
+            written = true;
+        } else if asked.path == path && std::mem::take(&mut written) {
+            registry::put_manifest(&to, "release-r2", &other);
+        }
+        None
+    });
+    manifest_beside(&workspace, "gate.toml", &gate.host(), &state);
+    change(&workspace, "2");
+    let ended = workspace.run(&["-f", "gate.toml", "deploy", "--all", "--release", "r2"]);
+    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    assert!(
+        set(&workspace, "latest") == set(&workspace, "r2"),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    assert!(registry::tags(&state).contains(&"release-r2.2".to_owned()));
+    let ended = workspace.run(&["status", "--format", "json"]);
+    for said in ["\"release\": \"r2\"", "\"pending\": false"] {
+        assert!(ended.stdout.contains(said), "{}", ended.stdout);
+    }
 }
