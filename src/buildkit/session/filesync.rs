@@ -16,8 +16,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bollard_buildkit_proto::fsutil::types::Packet;
 use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSync;
-use futures_util::StreamExt as _;
-use futures_util::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -28,8 +26,8 @@ use crate::context::ContextError;
 use crate::context::entry::Entry;
 use crate::context::walk::KnownId;
 
-/// Batches between the readers and the connection: with [`transfer::BATCH`] what a transfer holds at most.
-const BATCHES: usize = 8;
+/// Packets between the readers and the connection: with [`transfer::CHUNK`] what a transfer holds at most.
+const PACKETS: usize = 32;
 
 /// A folder that a builder may read.
 #[derive(Clone)]
@@ -100,7 +98,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[tonic::async_trait]
 impl FileSync for FileSyncService {
-    type DiffCopyStream = BoxStream<'static, Result<Packet, Status>>;
+    type DiffCopyStream = ReceiverStream<Result<Packet, Status>>;
     type TarStreamStream = ReceiverStream<Result<Packet, Status>>;
 
     async fn diff_copy(
@@ -113,7 +111,7 @@ impl FileSync for FileSyncService {
             Status::not_found(format!("no access allowed to dir {:?}", asked.dir))
         })?;
         tracing::debug!(dir = asked.dir, filter = ?asked.filter, "the builder asks for a folder");
-        let (out, batches) = mpsc::channel(BATCHES);
+        let (out, packets) = mpsc::channel(PACKETS);
         Transfer::start(
             dir.clone(),
             asked.filter,
@@ -121,11 +119,7 @@ impl FileSync for FileSyncService {
             out,
             request.into_inner(),
         );
-        let packets = ReceiverStream::new(batches).flat_map(|batch| match batch {
-            Ok(packets) => stream::iter(packets).map(Ok).left_stream(),
-            Err(status) => stream::once(async { Err(status) }).right_stream(),
-        });
-        Ok(Response::new(packets.boxed()))
+        Ok(Response::new(ReceiverStream::new(packets)))
     }
 
     /// No builder has asked for it since `DiffCopy` exists; `BuildKit`'s own client does not offer it either.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat, packet::PacketType};
@@ -26,20 +26,7 @@ const READERS: usize = 4;
 /// Bytes of content in one packet.
 pub(super) const CHUNK: u64 = 64 << 10;
 
-/// Bytes of content in one batch, but for its last packet. Every batch wakes the connection and whoever waits for it, which
-/// costs as much as reading a small file.
-pub(super) const BATCH: u64 = 256 << 10;
-/// Packets in one batch.
-const PACKETS: usize = 128;
-
-type Out = mpsc::Sender<Result<Vec<Packet>, Status>>;
-
-/// Packets that go together.
-#[derive(Default)]
-struct Batch {
-    packets: Vec<Packet>,
-    bytes: u64,
-}
+type Out = mpsc::Sender<Result<Packet, Status>>;
 
 /// What the threads of a transfer share.
 pub(super) struct Transfer {
@@ -81,7 +68,6 @@ impl Transfer {
 
     /// Sends the metadata of all that is wanted, and an empty packet behind it.
     fn offer(&self, filter: &Filter) {
-        let mut batch = Batch::default();
         let sent = walk::walk(
             &self.dir.root,
             filter,
@@ -99,21 +85,18 @@ impl Transfer {
                 if !lock(&self.offered).push(&entry) {
                     return Err(ContextError::TooMany(self.dir.root.clone()));
                 }
-                let offered = Packet {
+                self.send(Packet {
                     r#type: PacketType::PacketStat.into(),
                     stat: Some(stat(entry)),
                     ..Packet::default()
-                };
-                self.add(&mut batch, offered)
+                })
             },
         );
         let ended = sent.and_then(|()| {
-            let end = Packet {
+            self.send(Packet {
                 r#type: PacketType::PacketStat.into(),
                 ..Packet::default()
-            };
-            self.add(&mut batch, end)?;
-            self.flush(&mut batch)
+            })
         });
         if let Err(error) = ended {
             self.fail(error);
@@ -139,7 +122,7 @@ impl Transfer {
                         r#type: PacketType::PacketFin.into(),
                         ..Packet::default()
                     };
-                    let _ = self.out.send(Ok(vec![fin])).await;
+                    let _ = self.out.send(Ok(fin)).await;
                     return;
                 }
                 PacketType::PacketErr => {
@@ -155,32 +138,16 @@ impl Transfer {
 
     /// Sends one file after the other, until no more will be asked for.
     fn serve(&self, queue: &Mutex<Receiver<u32>>) {
-        let mut batch = Batch::default();
         loop {
-            // Who holds the queue waits for what is asked next.
-            let free = queue.try_lock().ok();
-            let next = free.map_or(Err(TryRecvError::Empty), |queue| queue.try_recv());
-            let next = match next {
-                Err(TryRecvError::Empty) => {
-                    // Nobody waits for what nobody has sent.
-                    if self.flush(&mut batch).is_err() {
-                        return;
-                    }
-                    lock(queue).recv().map_err(TryRecvError::from)
-                }
-                next => next,
-            };
-            let Ok(number) = next else {
-                let _ = self.flush(&mut batch);
-                return;
-            };
+            let next = lock(queue).recv();
+            let Ok(number) = next else { return };
             let Some(offer) = lock(&self.offered).take(number) else {
                 let status = Status::invalid_argument(format!("invalid file id {number}"));
                 let _ = self.out.blocking_send(Err(status));
                 self.over.cancel();
                 return;
             };
-            if let Err(error) = self.send_file(number, &offer, &mut batch) {
+            if let Err(error) = self.send_file(number, &offer) {
                 self.fail(error);
                 return;
             }
@@ -188,7 +155,7 @@ impl Transfer {
     }
 
     /// Sends a file's bytes and an empty packet behind them, unless they are not what was offered.
-    fn send_file(&self, number: u32, offer: &Offer, batch: &mut Batch) -> Result<(), ContextError> {
+    fn send_file(&self, number: u32, offer: &Offer) -> Result<(), ContextError> {
         if let Some(id) = offer.id {
             let changed = || ContextError::Changed(offer.path.clone());
             let full = self.dir.root.join(&offer.path);
@@ -212,52 +179,37 @@ impl Transfer {
                 }
                 hasher.update(&data);
                 left -= want;
-                self.send_data(number, data, batch)?;
+                self.send_data(number, data)?;
             }
             if file.read(&mut [0]).map_err(read_error)? > 0 || hasher.finish() != id {
                 return Err(changed());
             }
         }
         // Only this packet makes the file whole on the other side.
-        self.send_data(number, Vec::new(), batch)?;
+        self.send_data(number, Vec::new())?;
         self.ledger.progress.files.fetch_add(1, Relaxed);
         Ok(())
     }
 
-    fn send_data(&self, number: u32, data: Vec<u8>, batch: &mut Batch) -> Result<(), ContextError> {
+    fn send_data(&self, number: u32, data: Vec<u8>) -> Result<(), ContextError> {
         let bytes = data.len() as u64;
-        let packet = Packet {
+        self.send(Packet {
             r#type: PacketType::PacketData.into(),
             id: number,
             data,
             ..Packet::default()
-        };
-        self.add(batch, packet)?;
+        })?;
         self.ledger.progress.bytes.fetch_add(bytes, Relaxed);
         Ok(())
     }
 
-    /// Adds a packet, and sends the batch if that is enough.
-    fn add(&self, batch: &mut Batch, packet: Packet) -> Result<(), ContextError> {
-        batch.bytes += packet.data.len() as u64;
-        batch.packets.push(packet);
-        if batch.bytes >= BATCH || batch.packets.len() >= PACKETS {
-            self.flush(batch)?;
-        }
-        Ok(())
-    }
-
-    /// Waits until the connection takes the batch.
-    fn flush(&self, batch: &mut Batch) -> Result<(), ContextError> {
+    /// Waits until the connection takes the packet.
+    fn send(&self, packet: Packet) -> Result<(), ContextError> {
         if self.over.is_cancelled() {
             return Err(ContextError::Stopped);
         }
-        let Batch { packets, .. } = std::mem::take(batch);
-        if packets.is_empty() {
-            return Ok(());
-        }
         self.out
-            .blocking_send(Ok(packets))
+            .blocking_send(Ok(packet))
             .map_err(|_| ContextError::Stopped)
     }
 
@@ -273,7 +225,7 @@ impl Transfer {
             data: text.clone().into_bytes(),
             ..Packet::default()
         };
-        let _ = self.out.blocking_send(Ok(vec![told]));
+        let _ = self.out.blocking_send(Ok(told));
         let _ = self.out.blocking_send(Err(Status::aborted(text)));
         self.over.cancel();
     }
