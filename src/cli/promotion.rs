@@ -12,7 +12,7 @@ use crate::clock;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::engine::outcome::ChannelOutcome;
 use crate::environment::Environment;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::manifest::model::Container;
 use crate::plan_file::{PlanFile, PlannedImage};
@@ -72,7 +72,7 @@ pub(super) async fn plan(
         return Err(unknown.into());
     }
     to.retain(|name, _| args.names.is_empty() || args.names.contains(name));
-    let now = crate::clock::timestamp();
+    let now = clock::timestamp();
     let mut newer = false;
     for (name, placed) in &mut to {
         placed.created = now;
@@ -173,7 +173,7 @@ async fn planned(opened: &Opened, path: &Path) -> Result<Set, Error> {
         containers: IndexMap::new(),
         tags: vec![],
     };
-    let (plan, opened) = (&plan, opened);
+    let plan = &plan;
     let looks = plan
         .released()
         .map(async |image| (image, look(opened, image, plan).await));
@@ -221,7 +221,7 @@ async fn planned(opened: &Opened, path: &Path) -> Result<Set, Error> {
             path.display()
         )),
     );
-    Err(Error::new(crate::error::ErrorKind::Promotion, errors))
+    Err(Error::new(ErrorKind::Promotion, errors))
 }
 
 /// The image that was built for this part of a plan: under its key, or where it has none under the release's name, if it

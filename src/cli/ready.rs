@@ -12,6 +12,7 @@ use crate::plan::Plan;
 use crate::registry::Client;
 use crate::release::names;
 use crate::release::store::{Store, StoreError};
+
 /// The bucket of the build caches, where they are in one and the run has any; one that cannot be used costs the caches, and
 /// never the run.
 pub(super) async fn bucket(

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
@@ -127,12 +126,7 @@ async fn note_steps(
     let said = |error: serde_json::Error| error.to_string();
     let mut manifest: Value = serde_json::from_slice(&raw.bytes).map_err(said)?;
     manifest["annotations"][STEPS] = steps.join(",").into();
-    let bytes = Bytes::from(serde_json::to_vec(&manifest).map_err(said)?);
-    let noted = RawManifest {
-        digest: Digest::of(&bytes),
-        media_type: raw.media_type,
-        bytes,
-    };
+    let noted = RawManifest::of(&manifest, raw.media_type).map_err(said)?;
     let put = registry.put_manifest(reference, &noted).await;
     put.map(drop).map_err(|error| error.to_string())
 }

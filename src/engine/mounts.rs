@@ -306,7 +306,7 @@ async fn note(one: &Carried, planned: &PlannedContainer, shared: &Shared) {
         return;
     };
     if let Err(why) = note_losses(&filled.from, losses, shared).await {
-        let message = format!("saved nothing, which cannot be noted: {why}");
+        let message = format!("was used, and whether that saved time cannot be noted: {why}");
         warn(planned, &one.mount, &message, shared).await;
     }
 }

@@ -153,12 +153,7 @@ pub(super) async fn note_losses(kept: &Kept, losses: u32, shared: &Shared) -> Re
     let mut manifest: Value = serde_json::from_slice(&raw.bytes).map_err(said)?;
     manifest["config"]["digest"] = Digest::of(&config).to_string().into();
     manifest["config"]["size"] = config.len().into();
-    let bytes = Bytes::from(serde_json::to_vec(&manifest).map_err(said)?);
-    let manifest = RawManifest {
-        digest: Digest::of(&bytes),
-        media_type: raw.media_type,
-        bytes,
-    };
+    let manifest = RawManifest::of(&manifest, raw.media_type).map_err(said)?;
     let registry = &shared.registry;
     let put = registry.put_blob(&kept.image.repository, &config).await;
     put.map_err(|error| error.to_string())?;

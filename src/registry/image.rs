@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::media_type;
 use crate::manifest::model::Platform;
@@ -28,6 +29,18 @@ pub(crate) struct RawManifest {
     pub media_type: String,
     /// Of `bytes`; always checked.
     pub digest: Digest,
+}
+
+impl RawManifest {
+    /// A manifest that is written here.
+    pub(crate) fn of(manifest: &Value, media_type: String) -> serde_json::Result<Self> {
+        let bytes = Bytes::from(serde_json::to_vec(manifest)?);
+        Ok(Self {
+            digest: Digest::of(&bytes),
+            media_type,
+            bytes,
+        })
+    }
 }
 
 /// The manifest of one image for one platform.

@@ -344,12 +344,7 @@ pub(crate) fn pack<T: Serialize>(
         "config": {"mediaType": EMPTY, "digest": Digest::of(empty()), "size": empty().len()},
         "layers": [{"mediaType": media_type, "digest": Digest::of(&blob), "size": blob.len()}],
     });
-    let bytes = Bytes::from(serde_json::to_vec(&manifest)?);
-    let raw = RawManifest {
-        digest: Digest::of(&bytes),
-        media_type: media_type::OCI_MANIFEST.to_owned(),
-        bytes,
-    };
+    let raw = RawManifest::of(&manifest, media_type::OCI_MANIFEST.to_owned())?;
     Ok((blob, raw))
 }
 
