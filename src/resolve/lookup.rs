@@ -33,8 +33,9 @@ pub(crate) enum Lookup {
 pub(super) async fn key(key: &Key, planned: &PlannedContainer, registry: &Client) -> Lookup {
     let container = &planned.container;
     let found = key_in(key, container, &container.repository, registry).await;
+    let gets_tags = planned.released && planned.tag_unchanged;
     match (&found, &container.trusted) {
-        (Lookup::Missing | Lookup::Distrusted(_), Some(trusted)) if !planned.tag_unchanged => {
+        (Lookup::Missing | Lookup::Distrusted(_), Some(trusted)) if !gets_tags => {
             match key_in(key, container, &trusted.images, registry).await {
                 Lookup::Missing => found,
                 other => other,

@@ -110,6 +110,13 @@ fn what_a_channel_has_is_not_built_again_for_a_branch() {
         all_tags(&format!("{}-pr/base", workspace.prefix)),
         Vec::<String>::new()
     );
+    // A parent that was not asked for gets no tag, whatever its child gets.
+    workspace.write("containers/train/main.py", "3");
+    workspace.commit();
+    assert_eq!(
+        run(&workspace, &["deploy", "train", "--tag", "yours"]),
+        ["base skipped /base", "train built pr/train"]
+    );
     // Tags that were asked for are an image's of this branch.
     assert_eq!(
         run(&workspace, &["deploy", "base", "--tag", "mine"]),
