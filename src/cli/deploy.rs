@@ -300,7 +300,7 @@ fn make_plan(
 
 #[expect(clippy::too_many_arguments, reason = "what a run is made of")]
 async fn execute(
-    plan: Plan,
+    mut plan: Plan,
     project: &Project,
     looked: Option<&Looked>,
     circumstances: Circumstances,
@@ -327,6 +327,9 @@ async fn execute(
             std::slice::from_ref(warning),
             output.screen(),
         ));
+        for planned in plan.containers.values_mut() {
+            planned.build_cache.leave_bucket();
+        }
     }
     let search = builder::find(&plan, project, request, &credentials, environment);
     let search = Box::pin(search);

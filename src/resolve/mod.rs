@@ -406,7 +406,7 @@ impl Asking<'_> {
             });
         }
         self.compare().await;
-        self.plan.drop_unneeded();
+        self.plan.drop_unneeded(&self.project.graph);
         unkeyed.say()
     }
 
