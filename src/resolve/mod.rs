@@ -32,6 +32,7 @@ pub(crate) use sources::Trees;
 
 use self::bases::Bases;
 use self::images::AT_ONCE;
+use self::lookup::Open;
 use self::made::Made;
 use self::warnings::Warnings;
 use crate::buildkit::solve::Attributes;
@@ -276,32 +277,17 @@ impl Asking<'_> {
         if self.settings.no_cache.is_some() || self.settings.build_anyway.is_some() {
             return false;
         }
-        let registry = self.registry;
         let open = self.plan.containers.iter().filter_map(|(name, planned)| {
             let key = keys.get(name)?.0.as_ref()?;
             let known = self.cases.get(name)?.answer.as_ref();
-            known
-                .is_none_or(|(asked, _)| asked != key)
-                .then(|| (name.clone(), key.clone(), planned))
+            let is_open = known.is_none_or(|(asked, _)| asked != key);
+            is_open.then(|| Open {
+                name: name.clone(),
+                key: key.clone(),
+                planned,
+            })
         });
-        let open: Vec<_> = open.collect();
-        // A registry that does not answer is not waited for again and again.
-        let silent = std::sync::Mutex::new(None::<String>);
-        let answers = stream::iter(open).map(|(name, key, planned)| {
-            let silent = &silent;
-            async move {
-                let before = silent.lock().ok().and_then(|why| why.clone());
-                if let Some(why) = before {
-                    return (name, key, Lookup::Failed(why));
-                }
-                let found = lookup::key(&key, planned, registry).await;
-                if let (Lookup::Failed(why), Ok(mut silent)) = (&found, silent.lock()) {
-                    silent.get_or_insert_with(|| why.clone());
-                }
-                (name, key, found)
-            }
-        });
-        let answers: Vec<_> = answers.buffer_unordered(AT_ONCE).collect().await;
+        let answers = lookup::keys(open.collect(), self.registry, !self.settings.builds).await;
         let asked = !answers.is_empty();
         for (name, key, found) in answers {
             if let Some(case) = self.cases.get_mut(&name) {
