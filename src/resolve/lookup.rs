@@ -75,7 +75,9 @@ pub(super) async fn keys(
     // Some registries list less than there is: of one that does, a few keys would have been found.
     let none = |(_, _, lookup): &(_, _, Lookup)| matches!(lookup, Lookup::Missing);
     if answers.iter().all(none)
-        && let Some(host) = rest.first().map(|open| open.planned.container.repository.host.clone())
+        && let Some(host) = rest
+            .first()
+            .map(|open| open.planned.container.repository.host.clone())
         && let Ok(Some(listed)) = super::in_time(registry.list_repositories(&host)).await
     {
         let missing = rest.extract_if(.., |open| !open.may_be(&listed, &host));

@@ -28,7 +28,7 @@ use futures_util::stream;
 pub(crate) use check::{Unfit, check};
 pub(crate) use lookup::{Lookup, Published, key_in};
 pub(crate) use made::Unknown;
-pub(crate) use sources::Trees;
+pub(crate) use sources::{Reading, Trees};
 
 use self::bases::Bases;
 use self::images::AT_ONCE;
@@ -96,7 +96,6 @@ pub(crate) struct Settings {
     /// The containers of which anything is published; `None`: nobody knows. The others are not asked for, as there may be a
     /// thousand.
     pub(crate) published: Option<BTreeSet<String>>,
-    pub(crate) index: Arc<Index>,
     /// What the frontend is told of a container.
     pub(crate) attributes: fn(&PlannedContainer) -> Attributes,
     /// The digests of the lock file, by the names of images in full.
@@ -111,6 +110,7 @@ pub(crate) async fn settle(
     plan: &mut Plan,
     project: &Project,
     registry: &Client,
+    reading: Reading,
     settings: Settings,
 ) -> Vec<Diagnostic> {
     let recipes = || {
@@ -121,23 +121,15 @@ pub(crate) async fn settle(
     let names = recipes()
         .flat_map(|recipe| recipe.images.iter().cloned())
         .collect();
-    let wanted: Vec<_> = plan
-        .containers
-        .values()
-        .map(|planned| sources::Wanted::new(&planned.container, project))
-        .collect();
-    let (digests, trees) = tokio::join!(
+    let (digests, (index, mut trees)) = tokio::join!(
         images::digests(names, &settings.locked, &project.manifest.mirrors, registry),
-        sources::read(
-            wanted,
-            Arc::clone(&settings.index),
-            project.manifest.root.clone()
-        ),
+        reading.end(),
     );
     let mut cases = BTreeMap::new();
-    for (name, trees) in plan.containers.keys().zip(trees) {
+    for name in plan.containers.keys() {
+        let read = trees.remove(name);
         let case = Case {
-            trees,
+            trees: read.unwrap_or_else(|| Err("its context was not read".into())),
             inspected: false,
             answer: None,
         };
@@ -148,6 +140,7 @@ pub(crate) async fn settle(
         project,
         registry,
         settings: &settings,
+        index,
         digests,
         bases: Bases::new(),
         cases,
@@ -170,6 +163,7 @@ struct Asking<'a> {
     project: &'a Project,
     registry: &'a Client,
     settings: &'a Settings,
+    index: Arc<Index>,
     digests: BTreeMap<String, Result<Digest, String>>,
     /// What is known of the configs of base images.
     bases: Bases,
@@ -337,15 +331,9 @@ impl Asking<'_> {
                 again.push(name);
             }
         }
-        let wanted: Vec<_> = again
-            .iter()
-            .filter_map(|name| self.project.manifest.containers.get(name))
-            .map(|container| sources::Wanted::new(container, self.project).whole())
-            .collect();
-        let root = self.project.manifest.root.clone();
-        let trees = sources::read(wanted, Arc::clone(&self.settings.index), root).await;
-        for (name, trees) in again.iter().zip(trees) {
-            if let Some(case) = self.cases.get_mut(name) {
+        let trees = sources::read_whole(&again, self.project, Arc::clone(&self.index)).await;
+        for (name, trees) in trees {
+            if let Some(case) = self.cases.get_mut(&name) {
                 case.trees = trees;
             }
         }
