@@ -59,7 +59,7 @@ pub(super) async fn settle(
     };
     let mut said = pinned.said;
     said.extend(resolve::settle(plan, project, registry, settings).await);
-    lock::still_there(plan, project, registry).await?;
+    said.extend(lock::still_there(plan, project, registry).await?);
     if let Some(checkout) = checkout {
         name_files(plan, &checkout);
     }
