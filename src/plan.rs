@@ -203,8 +203,9 @@ impl Plan {
         }
     }
 
-    /// Parents that were not asked for, and that nothing is built from now, leave the run.
-    pub(crate) fn drop_unneeded(&mut self) {
+    /// Parents that were not asked for, and that nothing is built from now, leave the run; and what is built from others
+    /// is outdated by those only that are built or released.
+    pub(crate) fn drop_unneeded(&mut self, graph: &Graph) {
         let mut needed = BTreeSet::new();
         for (name, planned) in self.containers.iter().rev() {
             if planned.released || needed.contains(name) {
@@ -219,6 +220,16 @@ impl Plan {
         for planned in self.containers.values_mut() {
             planned.parents.retain(|parent| names.contains(parent));
         }
+        let renewed = self
+            .containers
+            .iter()
+            .filter(|(name, planned)| planned.released || self.builds(name));
+        let outdated = graph.dependents_of(renewed.map(|(name, _)| name.as_str()));
+        self.outdated = outdated
+            .into_iter()
+            .filter(|name| !names.contains(*name))
+            .map(str::to_owned)
+            .collect();
     }
 }
 

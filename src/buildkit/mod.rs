@@ -23,6 +23,8 @@ pub(crate) struct Builder {
     /// CPUs of the machine it runs on.
     pub(crate) cpus: usize,
     pub(crate) driver: Driver,
+    /// Where it takes sessions, if not by `Control.Session`.
+    pub(crate) sessions: Option<dial::SessionEndpoint>,
 }
 
 /// How a builder is reached, and so what it can do.

@@ -110,6 +110,7 @@ fn client(builder: &Builder) -> ControlClient<Channel> {
 }
 
 fn message(reference: String, solve: Solve) -> SolveRequest {
+    let internal = holds_credentials(&solve);
     let map = |attributes: Attributes| attributes.into_iter().collect::<HashMap<_, _>>();
     let exports = solve.cache_export.map(|(kind, attrs)| CacheOptionsEntry {
         r#type: kind.into(),
@@ -135,8 +136,26 @@ fn message(reference: String, solve: Solve) -> SolveRequest {
             ..CacheOptions::default()
         }),
         source_policy: policy(solve.pins, &solve.mirrors),
+        internal,
         ..SolveRequest::default()
     }
+}
+
+/// Whether attributes hold what must not lie on the builder's disk: credentials for S3, a proxy's password. The record
+/// that a builder keeps of a build has all attributes of the frontend, and of an internal one it keeps none (BuildKit
+/// `solver/llbsolver/history.go`).
+fn holds_credentials(solve: &Solve) -> bool {
+    let key = "secret_access_key";
+    let export = solve.cache_export.as_ref();
+    let exported = export.is_some_and(|(_, to)| to.contains_key(key));
+    let imports = solve.frontend.get("cache-imports");
+    let imported = imports.is_some_and(|imports| imports.contains(key));
+    let mut arguments = solve.frontend.iter();
+    let proxied = arguments.any(|(name, value)| {
+        let name = name.to_ascii_lowercase();
+        name.starts_with("build-arg:") && name.ends_with("_proxy") && value.contains('@')
+    });
+    exported || imported || proxied
 }
 
 /// Converts the names of images before anything is asked about them (BuildKit `sourcepolicy`; the rules are tried again
@@ -209,5 +228,31 @@ async fn forward(
         if updates.send(message.into()).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_build_with_credentials_the_builder_keeps_no_record() {
+        let attributes = |name: &str, value: &str| Attributes::from([(name.into(), value.into())]);
+        let with = |name: &str, value: &str| Solve {
+            frontend: attributes(name, value),
+            ..Solve::default()
+        };
+        let export = |name: &str| Solve {
+            cache_export: Some(("s3", attributes(name, "x"))),
+            ..Solve::default()
+        };
+        let internal = |solve| message("ref".into(), solve).internal;
+        let import = r#"[{"Type":"s3","Attrs":{"secret_access_key":"x"}}]"#;
+        assert!(internal(with("cache-imports", import)));
+        assert!(internal(with("build-arg:HTTPS_PROXY", "http://me:x@proxy")));
+        assert!(internal(export("secret_access_key")));
+        assert!(!internal(with("build-arg:HTTPS_PROXY", "http://proxy")));
+        assert!(!internal(with("build-arg:MAIL", "me@here")));
+        assert!(!internal(export("bucket")));
     }
 }

@@ -69,6 +69,13 @@ pub(crate) struct BuildCache {
 }
 
 impl BuildCache {
+    /// Those that are in a bucket, which cannot be used, are neither imported nor exported.
+    pub(crate) fn leave_bucket(&mut self) {
+        let elsewhere = |place: &CachePlace| !matches!(place, CachePlace::S3(_));
+        self.imports.retain(elsewhere);
+        self.export = self.export.take().filter(elsewhere);
+    }
+
     /// By the manifest's rules and what is known of the sources.
     pub(crate) fn of(container: &Container, manifest: &ProjectManifest, sources: &Sources) -> Self {
         if manifest.cache.backend == CacheBackend::None {
@@ -203,6 +210,22 @@ mod tests {
         let imports: Vec<_> = cache.imports.iter().map(tag).collect();
         let export = cache.export.as_ref().map_or_else(|| "nothing".into(), tag);
         format!("{} -> {export}", imports.join(", "))
+    }
+
+    #[test]
+    fn without_its_bucket_a_run_has_no_caches_in_it() {
+        let of = |cache: &str| {
+            let manifest = manifest(cache);
+            let container = &manifest.containers["etl"];
+            let mut caches = BuildCache::of(container, &manifest, &on("feature"));
+            let before = (caches.imports.len(), caches.export.is_some());
+            caches.leave_bucket();
+            (before, (caches.imports.len(), caches.export.is_some()))
+        };
+        let always = "export = \"always\"";
+        let s3 = format!("[cache]\nbackend = \"s3\"\nbucket = \"caches\"\n{always}");
+        assert_eq!(of(&s3), ((2, true), (0, false)));
+        assert_eq!(of(&format!("[cache]\n{always}")), ((2, true), (2, true)));
     }
 
     #[test]

@@ -48,13 +48,16 @@ pub(crate) enum Ancestry {
 }
 
 /// A checkout.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Checkout {
     pub(super) root: PathBuf,
 }
 
 /// Lines of git's own explanation that are shown: it names the remedy further down.
 const SAID: usize = 8;
+
+/// What stands for names of files where git cannot tell them.
+pub(crate) const UNSTEADY: &str = "files that change while git reads them";
 
 /// Uncommitted files that are worth naming.
 const NAMED: usize = 20;
@@ -154,7 +157,7 @@ impl Checkout {
                 }
                 // Git maps the files it hashes: one that shrinks meanwhile ends it with SIGBUS.
                 Err(GitError::Killed(_)) => {
-                    files.push("files that change while git reads them".into());
+                    files.push(UNSTEADY.to_owned());
                 }
                 Err(error) => return Err(error),
             }

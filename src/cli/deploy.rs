@@ -78,7 +78,7 @@ async fn attempt(
 ) -> Result<ExitCode, Error> {
     let (mut project, warnings) = load(&request.platforms, invocation, environment)?;
     warn(&warnings, output);
-    let mut survey = Survey::new(&project.manifest, environment)?;
+    let mut survey = Survey::new(&project.manifest, &request.selection, environment)?;
     let (ecr, said) = tokio::select! {
         located = registry::locate(&mut project.manifest, request.dry_run) => located?,
         () = cancel.cancelled() => return Err(interrupted()),
@@ -95,6 +95,7 @@ async fn attempt(
     };
     let released = looked.as_ref().and_then(Looked::released);
     let selected = survey.select(&project, request, released)?;
+    let read = survey.read(&project, &selected);
     let sources = survey.sources(&project, &selected.containers)?;
     let channels = channel::decide(&project.manifest.channels, &sources, &request.channels);
     let untrusted = !channels.is_trusted() && project.manifest.distrust();
@@ -104,7 +105,7 @@ async fn attempt(
     let published = looked.as_ref().zip(project.manifest.channels.keys().next());
     let published = published.and_then(|(looked, first)| looked.names(first));
     let said = tokio::select! {
-        said = keys::settle(&mut plan, &project, request, published, &client, environment) => said?,
+        said = keys::settle(&mut plan, &project, request, published, read, &client, environment) => said?,
         () = cancel.cancelled() => return Err(interrupted()),
     };
     warn(&said, output);
@@ -196,9 +197,12 @@ async fn look(
     registry: &Client,
 ) -> Option<Looked> {
     let manifest = &project.manifest;
-    let decides = matches!(request.selection, Selection::Changed { since: None });
-    let of_use = !request.dry_run || (decides && survey.checkout.is_some());
-    // A dry run has no credentials for ECR.
+    let wide = matches!(
+        request.selection,
+        Selection::Changed { since: None } | Selection::All { .. }
+    );
+    let of_use = !request.dry_run || wide;
+    // A dry run may go on without ECR.
     let is_ecr = matches!(manifest.registry.provider, Provider::Ecr(_));
     if !of_use || (is_ecr && credentials.ecr.is_none()) {
         return None;
@@ -300,7 +304,7 @@ fn make_plan(
 
 #[expect(clippy::too_many_arguments, reason = "what a run is made of")]
 async fn execute(
-    plan: Plan,
+    mut plan: Plan,
     project: &Project,
     looked: Option<&Looked>,
     circumstances: Circumstances,
@@ -327,6 +331,9 @@ async fn execute(
             std::slice::from_ref(warning),
             output.screen(),
         ));
+        for planned in plan.containers.values_mut() {
+            planned.build_cache.leave_bucket();
+        }
     }
     let search = builder::find(&plan, project, request, &credentials, environment);
     let search = Box::pin(search);

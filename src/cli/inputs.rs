@@ -9,8 +9,9 @@ use indexmap::IndexMap;
 use super::args::{FormatArg, InputsArgs};
 use super::deploy::{client, load, warn};
 use super::request::{self, Invocation};
-use super::{keys, lock, registry};
+use super::{lock, registry};
 use crate::cancel::CancellationToken;
+use crate::changes::git::Checkout;
 use crate::changes::index::Index;
 use crate::clock;
 use crate::context::entry::Entry;
@@ -27,7 +28,7 @@ use crate::registry::credentials::CredentialSources;
 use crate::release::channel::{self, ChannelRequest, Sources};
 use crate::report::inputs::{ContextFiles, Listing};
 use crate::report::output::Output;
-use crate::resolve::{self, Settings};
+use crate::resolve::{self, Reading, Settings};
 
 pub(crate) async fn run(
     args: &InputsArgs,
@@ -40,8 +41,8 @@ pub(crate) async fn run(
     let container = project.manifest.containers.get(&args.name).cloned();
     let container = container.ok_or_else(|| project::unknown(&args.name, &project.manifest))?;
     // Git may not trust the checkout: then every file is read.
-    let found = keys::checkout(&project.manifest.root).await;
-    let (_, index) = found.unwrap_or_default();
+    let checkout = Checkout::find(&project.manifest.root).ok().flatten();
+    let index = checkout.as_ref().map(Index::read).unwrap_or_default();
     let root = project.manifest.root.clone();
     let contexts =
         inputs::contexts(&container).map_err(|error| inputs::diagnostic(&error, &[], &root))?;
@@ -113,13 +114,14 @@ async fn keyed(
         builds: false,
         published: None,
         compare_all: false,
-        index,
         attributes: engine::attributes,
         locked: pinned.digests,
         now: u64::try_from(clock::timestamp().as_second()).unwrap_or_default(),
     };
     // What there is to say of it is why containers are built; why there is no key is told with the inputs.
-    resolve::settle(&mut plan, project, &registry, settings).await;
+    let names = project.graph.closure([container.name.as_str()]);
+    let reading = Reading::begin(project, names, || index);
+    resolve::settle(&mut plan, project, &registry, reading, settings).await;
     let planned = plan.containers.swap_remove(&container.name);
     planned.ok_or_else(|| project::unknown(&container.name, &project.manifest).into())
 }

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use super::lock;
 use super::request::{DeployRequest, PlanRequest};
 use crate::changes::git::Checkout;
-use crate::changes::index::Index;
 use crate::changes::since::{self, Changed};
 use crate::clock;
 use crate::diagnostic::Diagnostic;
@@ -19,7 +17,14 @@ use crate::plan::{Plan, PlannedContainer, Work};
 use crate::plan_file::PlanFile;
 use crate::project::Project;
 use crate::registry::Client;
-use crate::resolve::{self, Settings};
+use crate::resolve::{self, Reading, Settings};
+
+/// The sources of a run's containers.
+pub(super) struct Sources {
+    pub(super) checkout: Option<Checkout>,
+    /// Begun before the channels are known: git is asked for those meanwhile, which takes as long.
+    pub(super) reading: Reading,
+}
 
 /// Settles what of a plan is to be built. Returns what there is to say.
 pub(super) async fn settle(
@@ -27,6 +32,7 @@ pub(super) async fn settle(
     project: &Project,
     request: &DeployRequest,
     published: Option<BTreeSet<String>>,
+    sources: Sources,
     registry: &Client,
     environment: &Environment,
 ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
@@ -35,8 +41,6 @@ pub(super) async fn settle(
     pinned
         .digests
         .extend(request.given.iter().flat_map(PlanFile::bases));
-    let found = checkout(&project.manifest.root).await;
-    let (checkout, index) = found.map_err(|error| vec![error])?;
     let now = clock::timestamp();
     // What is only in the registry cannot be loaded by a builder that does not build it.
     let build_anyway = match (request.output.push, request.output.load) {
@@ -52,28 +56,17 @@ pub(super) async fn settle(
         builds: !dry_run,
         published,
         compare_all: matches!(request.plan, Some(PlanRequest::Why { .. })),
-        index,
         attributes: engine::attributes,
         locked: pinned.digests,
         now: u64::try_from(now.as_second()).unwrap_or_default(),
     };
     let mut said = pinned.said;
-    said.extend(resolve::settle(plan, project, registry, settings).await);
+    said.extend(resolve::settle(plan, project, registry, sources.reading, settings).await);
     said.extend(lock::still_there(plan, project, registry).await?);
-    if let Some(checkout) = checkout {
+    if let Some(checkout) = sources.checkout {
         name_files(plan, &checkout);
     }
     Ok(said)
-}
-
-/// The checkout that a folder is in, and what its index knows of its files.
-pub(super) async fn checkout(folder: &Path) -> Result<(Option<Checkout>, Arc<Index>), Diagnostic> {
-    let checkout = Checkout::find(folder)?;
-    let read = tokio::task::spawn_blocking(move || {
-        let index = checkout.as_ref().map(Index::read).unwrap_or_default();
-        (checkout, index)
-    });
-    Ok(read.await.unwrap_or_default())
 }
 
 /// Names the files by which contexts differ from the commits of the published images.

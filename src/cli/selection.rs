@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use indexmap::IndexMap;
 
+use super::keys;
 use super::released::{Compared, Released};
 use super::request::{DeployRequest, Selection};
 use crate::changes::Present;
 use crate::changes::base::{self, Base, Known, Told};
 use crate::changes::commit::Commit;
 use crate::changes::diff::{Change, printable};
-use crate::changes::git::{Checkout, GitError};
+use crate::changes::git::{Checkout, GitError, UNSTEADY};
+use crate::changes::index::Index;
 use crate::diagnostic::Diagnostic;
 use crate::environment::Environment;
 use crate::manifest::model::ProjectManifest;
@@ -19,14 +23,26 @@ use crate::plan_file::PlanFile;
 use crate::project::{self, Project};
 use crate::release::channel::Sources;
 use crate::release::ci;
+use crate::resolve::Reading;
 
 /// What git and the CI say, before it is known which containers are meant.
 pub(super) struct Survey {
     pub(super) checkout: Option<Checkout>,
     pub(super) sources: Sources,
     told: Told,
-    /// What is not committed, of the whole checkout: known once somebody had to ask for all of it.
-    uncommitted: Option<Vec<Change>>,
+    uncommitted: Uncommitted,
+    /// Being read, where it is known already that contexts will be.
+    index: Option<JoinHandle<Arc<Index>>>,
+}
+
+/// What is not committed, of the whole checkout. Git looks at every file for it, which takes as long as all else.
+enum Uncommitted {
+    /// It may not be needed.
+    Unasked,
+    Asked(JoinHandle<Result<Vec<Change>, GitError>>),
+    Known(Vec<Change>),
+    /// Files change while git reads them.
+    Unsteady,
 }
 
 /// The containers of a run.
@@ -46,11 +62,19 @@ const ALL: &str = "all";
 impl Survey {
     pub(super) fn new(
         manifest: &ProjectManifest,
+        selection: &Selection,
         environment: &Environment,
     ) -> Result<Self, Diagnostic> {
         let mut sources = Sources::default();
+        let mut uncommitted = Uncommitted::Unasked;
+        let mut index = None;
         let checkout = Checkout::find(&manifest.root)?;
         if let Some(checkout) = &checkout {
+            if matches!(selection, Selection::Changed { .. }) {
+                uncommitted = Uncommitted::ask(checkout);
+                let checkout = checkout.clone();
+                index = beside("index", move || Index::read(&checkout));
+            }
             sources = Sources {
                 checkout: true,
                 commit: checkout.commit(),
@@ -66,7 +90,8 @@ impl Survey {
             checkout,
             sources,
             told,
-            uncommitted: None,
+            uncommitted,
+            index,
         })
     }
 
@@ -127,23 +152,18 @@ impl Survey {
         let (false, Some(head)) = (compared.groups.is_empty(), head) else {
             return Ok(candidates(compared.base));
         };
-        let uncommitted = match checkout.uncommitted_changes() {
-            // Git maps the files it hashes: one that shrinks meanwhile ends it with SIGBUS.
-            Err(GitError::Killed(_)) => {
-                let why = "files change while git reads them";
-                return Ok(candidates(Base::everything(why)));
-            }
-            answer => answer?,
+        let Some(uncommitted) = self.uncommitted.answer(checkout)? else {
+            let why = "files change while git reads them";
+            return Ok(candidates(Base::everything(why)));
         };
         let present = Present {
             checkout,
             manifest: &project.manifest,
             graph: &project.graph,
             head: &head,
-            uncommitted: &uncommitted,
+            uncommitted,
         };
         let found = present.affected(&compared.groups, compared.given);
-        self.uncommitted = Some(uncommitted);
         Ok(match found {
             Ok(containers) => Selected {
                 containers,
@@ -156,9 +176,24 @@ impl Survey {
         })
     }
 
+    /// Begins to read what these containers and their parents are made from.
+    pub(super) fn read(&mut self, project: &Project, selected: &Selected) -> keys::Sources {
+        let names = selected.containers.keys().map(String::as_str);
+        let (reading, checkout) = (self.index.take(), self.checkout.clone());
+        let index = move || match (reading, checkout) {
+            (Some(reading), _) => joined(reading),
+            (None, Some(checkout)) => Index::read(&checkout),
+            (None, None) => Arc::default(),
+        };
+        keys::Sources {
+            checkout: self.checkout.clone(),
+            reading: Reading::begin(project, project.graph.closure(names), index),
+        }
+    }
+
     /// The sources that these containers and their parents are built from.
     pub(super) fn sources(
-        self,
+        mut self,
         project: &Project,
         selected: &IndexMap<String, String>,
     ) -> Result<Sources, Diagnostic> {
@@ -181,12 +216,59 @@ impl Survey {
         if tags.any(|tag| tag.contains("{version}")) {
             sources.version = checkout.version();
         }
-        sources.uncommitted = match &self.uncommitted {
-            Some(changes) => among(checkout, changes, &paths),
-            None => checkout.uncommitted(&paths)?,
+        sources.uncommitted = if matches!(self.uncommitted, Uncommitted::Unasked) {
+            checkout.uncommitted(&paths)?
+        } else {
+            match self.uncommitted.answer(checkout)? {
+                Some(changes) => among(checkout, changes, &paths),
+                None => vec![UNSTEADY.to_owned()],
+            }
         };
         Ok(sources)
     }
+}
+
+impl Uncommitted {
+    /// Asks on a thread of its own.
+    fn ask(checkout: &Checkout) -> Self {
+        let checkout = checkout.clone();
+        let asking = beside("status", move || checkout.uncommitted_changes());
+        asking.map_or(Self::Unasked, Self::Asked)
+    }
+
+    /// The changes, once they are known; `None`: files change while git reads them.
+    fn answer(&mut self, checkout: &Checkout) -> Result<Option<&[Change]>, GitError> {
+        let answer = match std::mem::replace(self, Self::Unasked) {
+            Self::Unasked => checkout.uncommitted_changes(),
+            Self::Asked(asking) => joined(asking),
+            Self::Known(changes) => Ok(changes),
+            // Git maps the files it hashes: one that shrinks meanwhile ends it with SIGBUS.
+            Self::Unsteady => Err(GitError::Killed("status")),
+        };
+        *self = match answer {
+            Ok(changes) => Self::Known(changes),
+            Err(GitError::Killed(_)) => Self::Unsteady,
+            Err(error) => return Err(error),
+        };
+        Ok(match self {
+            Self::Known(changes) => Some(changes),
+            _ => None,
+        })
+    }
+}
+
+/// Works on a thread of its own. `None`: there is none to be had, and the work is to be done when it is needed.
+fn beside<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<JoinHandle<T>> {
+    let thread = thread::Builder::new().name(name.to_owned());
+    thread.spawn(work).ok()
+}
+
+fn joined<T>(work: JoinHandle<T>) -> T {
+    work.join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Those of these changes that concern one of these paths.

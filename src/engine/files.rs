@@ -1,6 +1,6 @@
 //! File sessions: one per context root at a time, open while a build uses it, so that a context which several builds
-//! share is read and sent once. Not longer: all sessions are streams of one connection, and a builder takes 250 of them
-//! (Go's `http2.Server`).
+//! share is read and sent once. Not longer: where sessions are streams of one connection, a builder takes 250 of them (Go's
+//! `http2.Server`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::Metadata;
@@ -94,7 +94,7 @@ impl FileSessions {
         let folders = self.served.get(root).cloned().unwrap_or_default();
         let files = FileSyncService::new(folders, Arc::default());
         let services = Services::files(files.clone(), self.shared_key(root));
-        let session = session::open(self.builder.channel.clone(), services).await?;
+        let session = session::open(&self.builder, services).await?;
         let opened = Arc::new(FileSession { session, files });
         open.insert(root.to_owned(), Arc::downgrade(&opened));
         Ok(opened)
@@ -110,7 +110,7 @@ impl FileSessions {
         let folders = HashMap::from([(name.to_owned(), local_dir(folder))]);
         let files = FileSyncService::new(folders, Arc::default());
         let services = Services::files(files.clone(), self.shared_key(folder));
-        let session = session::open(self.builder.channel.clone(), services).await?;
+        let session = session::open(&self.builder, services).await?;
         Ok(FileSession { session, files })
     }
 

@@ -112,8 +112,8 @@ async fn for_container(
     if let Some(loader) = &shared.loader {
         services = services.with_loader(loader.clone());
     }
-    let channel = shared.builder.channel.clone();
-    session::open(channel, services).await.map_err(NoSession)
+    let opened = session::open(&shared.builder, services);
+    opened.await.map_err(NoSession)
 }
 
 /// The builder did not take a session: it cannot build anything.

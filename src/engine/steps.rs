@@ -20,6 +20,8 @@ struct Step {
     name: String,
     state: State,
     cached: bool,
+    /// Its last beginning, by the builder's clock.
+    started: f64,
     /// Of a step that has ended.
     seconds: f64,
     error: Option<String>,
@@ -56,9 +58,7 @@ impl Steps {
         let mut events = Vec::new();
         let mut ended = Vec::new();
         for vertex in update.vertices {
-            if let Some(end) = self.fold_vertex(vertex, &mut events) {
-                ended.push(end);
-            }
+            self.fold_vertex(vertex, &mut events, &mut ended);
         }
         // Known only now: one update names many.
         let (_, count) = self.counts();
@@ -175,17 +175,20 @@ impl Steps {
             .is_some_and(|step| is_export_step(step.name))
     }
 
+    /// Steps that the update ends, with their seconds, go to `ended`.
     fn fold_vertex(
         &mut self,
         vertex: Vertex,
         events: &mut Vec<EventKind>,
-    ) -> Option<(String, f64)> {
+        ended: &mut Vec<(String, f64)>,
+    ) {
         let entry = self.steps.entry(vertex.digest.clone());
         let number = number(entry.index());
         let step = entry.or_insert_with(|| Step {
             name: vertex.name,
             state: State::Named,
             cached: false,
+            started: 0.0,
             seconds: 0.0,
             error: None,
             stdout: LineSplitter::default(),
@@ -194,6 +197,15 @@ impl Steps {
         });
         step.cached |= vertex.cached;
         step.error = vertex.error.or(step.error.take());
+        let begun = vertex.started.is_some_and(|at| at > step.started);
+        if begun && step.state != State::Named && is_export_step(&step.name) {
+            // BuildKit pushes after the export, as a second go of the same vertex.
+            ended.retain(|(digest, _)| *digest != vertex.digest);
+            if step.state == State::Ended {
+                step.state = State::Named;
+            }
+        }
+        step.started = vertex.started.unwrap_or(step.started);
         if vertex.started.is_some() && step.state == State::Named {
             step.state = State::Running;
             events.push(EventKind::StepStarted {
@@ -203,11 +215,10 @@ impl Steps {
                 known: 0,
             });
         }
-        match (vertex.started, vertex.completed) {
-            (Some(started), Some(completed)) if step.state == State::Running => {
-                Some((vertex.digest, (completed - started).max(0.0)))
-            }
-            _ => None,
+        if let (Some(started), Some(completed)) = (vertex.started, vertex.completed)
+            && step.state == State::Running
+        {
+            ended.push((vertex.digest, (completed - started).max(0.0)));
         }
     }
 
@@ -391,6 +402,34 @@ mod tests {
         );
         assert_eq!(steps.counts(), (0, 1));
         assert_eq!(steps.failed(None).unwrap().log, ["no rule", "to make"]);
+    }
+
+    #[test]
+    fn a_push_is_the_second_go_of_the_export() {
+        let export = |times| vertex("e", "exporting to image", times, None);
+        let update = |vertices| StatusUpdate {
+            vertices,
+            ..StatusUpdate::default()
+        };
+        let first = export((Some(1.0), Some(2.0)));
+        let (pushing, done) = ((Some(3.0), None), (Some(3.0), Some(7.0)));
+        let mut apart = Steps::new("train");
+        apart.fold(update(vec![export((Some(1.0), None))]));
+        apart.fold(update(vec![first.clone()]));
+        assert!(apart.running().is_none());
+        apart.fold(update(vec![export(pushing)]));
+        assert_eq!(apart.running().unwrap().name, "exporting to image");
+        let mut at_once = Steps::new("train");
+        at_once.fold(update(vec![first, export(pushing)]));
+        assert_eq!(at_once.running().unwrap().name, "exporting to image");
+        for mut steps in [apart, at_once] {
+            let told = steps.fold(update(vec![export(done), export(done)]));
+            assert!(
+                matches!(told[..], [EventKind::StepFinished { seconds, .. }] if (seconds - 4.0).abs() < 0.01),
+                "{told:?}"
+            );
+            assert!(steps.running().is_none());
+        }
     }
 
     #[test]

@@ -65,6 +65,9 @@ pub(super) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     found
 }
 
+/// The scope of a token that may list a registry's repositories (distribution's token scope documentation).
+pub(super) const CATALOGUE: &str = "registry:catalog:*";
+
 /// What a request wants to do in a repository, as a token's scope.
 pub(super) fn scope(repository: &Repository, actions: &str) -> String {
     format!("repository:{}:{actions}", repository.path())

@@ -136,7 +136,7 @@ impl Client {
         let request = Request {
             operation: format!("read blob {digest} of {repository}"),
             method: Method::GET,
-            repository,
+            place: repository.into(),
             path: format!("blobs/{digest}"),
             location: None,
             accept: None,
@@ -158,7 +158,7 @@ fn manifest_request(method: Method, image: &ImageRef, operation: String) -> Requ
     Request {
         operation,
         method,
-        repository: &image.repository,
+        place: (&image.repository).into(),
         path: format!("manifests/{reference}"),
         location: None,
         accept: Some(media_type::ACCEPT_MANIFESTS),

@@ -21,7 +21,7 @@ impl Client {
         let request = Request {
             operation: format!("delete {repository}@{digest}"),
             method: Method::DELETE,
-            repository,
+            place: repository.into(),
             path: format!("manifests/{digest}"),
             location: None,
             accept: None,

@@ -71,12 +71,35 @@ impl Options {
     }
 }
 
-/// A request below `/v2/<repository>/`.
+/// What a request is about.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    Repository(&'a Repository),
+    /// All repositories of a registry.
+    Catalogue(&'a RegistryHost),
+}
+
+impl<'a> From<&'a Repository> for Place<'a> {
+    fn from(repository: &'a Repository) -> Self {
+        Self::Repository(repository)
+    }
+}
+
+impl<'a> Place<'a> {
+    fn host(self) -> &'a RegistryHost {
+        match self {
+            Self::Repository(repository) => &repository.host,
+            Self::Catalogue(host) => host,
+        }
+    }
+}
+
+/// A request below `/v2/<repository>/`, or below `/v2/`.
 pub(super) struct Request<'a> {
     /// For errors: a verb and its object.
     pub operation: String,
     pub method: Method,
-    pub repository: &'a Repository,
+    pub place: Place<'a>,
     /// Such as `manifests/latest`.
     pub path: String,
     /// Where the registry said to go instead of `path`; on the same host.
@@ -125,7 +148,7 @@ impl Transport {
 
     /// Sends it until it succeeds (any 2xx), fails for good, or the retries end.
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response, RegistryError> {
-        let host = self.host(&request.repository.host)?;
+        let host = self.host(request.place.host())?;
         let url = host.url(request)?;
         // Boxed: callers nest deep enough to exceed what the compiler follows.
         Box::pin(retry(self.options.retry, || async {
@@ -157,7 +180,7 @@ impl Transport {
             pace.pass().await;
         }
         let _slot = host.slots.acquire().await;
-        let scope = auth::scope(request.repository, auth::actions(&request.method));
+        let scope = request.scope();
         let mut grant = host.auth.current(&scope).await;
         let mut asked = false;
         loop {
@@ -215,7 +238,7 @@ impl Transport {
                 StatusCode::UNAUTHORIZED if own => host.auth.unauthorized(tried, refusal),
                 StatusCode::FORBIDDEN if own => Problem::Denied {
                     tried,
-                    remedy: (writes && request.repository.host.is_ecr()).then_some(ECR_DENIAL),
+                    remedy: (writes && request.place.host().is_ecr()).then_some(ECR_DENIAL),
                     refusal,
                 },
                 StatusCode::NOT_FOUND => Problem::NotFound(refusal),
@@ -288,16 +311,19 @@ impl Host {
         if let Some(location) = &request.location {
             return Ok(location.clone());
         }
-        let Request {
-            repository, path, ..
-        } = request;
+        let Request { place, path, .. } = request;
         let scheme = if self.plain_http { "http" } else { "https" };
         // Docker Hub's API has another name than its images.
-        let host = match repository.host.as_str() {
+        let host = match place.host().as_str() {
             "docker.io" | "index.docker.io" => "registry-1.docker.io",
             host => host,
         };
-        let text = format!("{scheme}://{host}/v2/{}/{path}", repository.path());
+        let text = match place {
+            Place::Repository(repository) => {
+                format!("{scheme}://{host}/v2/{}/{path}", repository.path())
+            }
+            Place::Catalogue(_) => format!("{scheme}://{host}/v2/{path}"),
+        };
         Url::parse(&text).map_err(|error| RegistryError {
             operation: request.operation.clone(),
             url: text,
@@ -307,6 +333,14 @@ impl Host {
 }
 
 impl Request<'_> {
+    /// What it wants to do, as a token's scope.
+    fn scope(&self) -> String {
+        match self.place {
+            Place::Repository(repository) => auth::scope(repository, auth::actions(&self.method)),
+            Place::Catalogue(_) => auth::CATALOGUE.to_owned(),
+        }
+    }
+
     async fn send(
         &self,
         http: &reqwest::Client,
@@ -385,7 +419,7 @@ mod tests {
         let request = Request {
             operation: String::new(),
             method: Method::GET,
-            repository: &repository,
+            place: (&repository).into(),
             path: "manifests/v1".into(),
             location: None,
             accept: None,

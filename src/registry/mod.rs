@@ -18,6 +18,7 @@ mod failure;
 pub(crate) mod http;
 pub(crate) mod image;
 mod limits;
+mod lists;
 pub(crate) mod media_type;
 #[cfg(test)]
 mod tests;

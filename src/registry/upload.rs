@@ -1,22 +1,18 @@
-//! What a writer of records needs beside manifests: small blobs, and the list of a repository's tags (OCI distribution
-//! spec 1.1, "Pushing a blob monolithically", "Content Discovery").
+//! What a writer of records needs beside manifests: small blobs (OCI distribution spec 1.1, "Pushing a blob
+//! monolithically").
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{LINK, LOCATION};
+use http::header::LOCATION;
 use reqwest::Url;
-use serde::Deserialize;
 
 use super::client::Client;
 use super::error::{Problem, RegistryError};
 use super::http::{Request, Response};
-use crate::reference::{Digest, Repository, Tag};
+use crate::reference::{Digest, Repository};
 
-/// Tags that are asked for at a time: the most that ECR gives (its API reference, `ListImages`).
-const PAGE: usize = 1000;
-
-/// Largest page of tags that is read, in bytes: registries may ignore the size that is asked for.
-const MAX_PAGE: usize = 16 << 20;
+/// Largest answer that is read, in bytes.
+const MAX_ANSWER: usize = 64 << 10;
 
 impl Client {
     /// Puts a blob that fits into memory, unless it is there.
@@ -49,7 +45,7 @@ impl Client {
         let request = Request {
             operation: format!("look for blob {digest} of {repository}"),
             method: Method::HEAD,
-            repository,
+            place: repository.into(),
             path: format!("blobs/{digest}"),
             location: None,
             accept: None,
@@ -74,12 +70,12 @@ impl Client {
         let mut request = Request {
             operation: format!("push a blob to {repository}"),
             method: Method::POST,
-            repository,
+            place: repository.into(),
             path: "blobs/uploads/".to_owned(),
             location: None,
             accept: None,
             body: Some((Bytes::new(), "application/octet-stream")),
-            limit: MAX_PAGE,
+            limit: MAX_ANSWER,
         };
         let opened = self.0.send(&request).await?;
         let mut location = location(&opened).ok_or_else(|| {
@@ -93,45 +89,6 @@ impl Client {
         request.location = Some(location);
         request.body = Some((bytes.clone(), "application/octet-stream"));
         self.0.send(&request).await.map(drop)
-    }
-
-    /// All tags of a repository; none: it is empty, or there is no such repository.
-    pub(crate) async fn list_tags(
-        &self,
-        repository: &Repository,
-    ) -> Result<Vec<Tag>, RegistryError> {
-        #[derive(Deserialize)]
-        struct Page {
-            tags: Option<Vec<String>>,
-        }
-        let mut tags = Vec::new();
-        let mut query = format!("n={PAGE}");
-        loop {
-            let request = Request {
-                operation: format!("list the tags of {repository}"),
-                method: Method::GET,
-                repository,
-                path: format!("tags/list?{query}"),
-                location: None,
-                accept: None,
-                body: None,
-                limit: MAX_PAGE,
-            };
-            let response = match self.0.send(&request).await {
-                Err(error) if matches!(*error.problem, Problem::NotFound(_)) => return Ok(tags),
-                result => result?,
-            };
-            let page: Page = serde_json::from_slice(&response.body).map_err(|error| {
-                let problem = Problem::Malformed(error.to_string());
-                RegistryError::new(&request.operation, &response.url, problem)
-            })?;
-            let found = page.tags.unwrap_or_default();
-            tags.extend(found.iter().filter_map(|tag| Tag::new(tag).ok()));
-            match next_page(&response) {
-                Some(next) if next != query => query = next,
-                _ => return Ok(tags),
-            }
-        }
     }
 }
 
@@ -155,14 +112,4 @@ fn location(opened: &Response) -> Option<Url> {
     location.set_scheme(opened.url.scheme()).ok()?;
     location.set_port(opened.url.port()).ok()?;
     Some(location)
-}
-
-/// The query of `Link: <…>; rel="next"` (RFC 8288).
-fn next_page(response: &Response) -> Option<String> {
-    let text = response.headers.get(LINK)?.to_str().ok()?;
-    let (target, parameters) = text.strip_prefix('<')?.split_once('>')?;
-    if !parameters.contains("next") {
-        return None;
-    }
-    Some(response.url.join(target).ok()?.query()?.to_owned())
 }

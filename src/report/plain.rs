@@ -188,7 +188,9 @@ fn step_end(event: &EventKind) -> Option<String> {
         return None;
     };
     Some(match (error, cached) {
-        (Some(error), _) => format!("#{step} failed: {error}"),
+        // What it is has a line of its own.
+        (Some(error), _) if is_instruction(name) => format!("#{step} failed: {error}"),
+        (Some(error), _) => format!("#{step} {name} failed: {error}"),
         (None, true) => format!("#{step} cached"),
         (None, false) if is_instruction(name) => format!("#{step} done in {}", seconds(*took)),
         (None, false) if *took >= WORTH_A_LINE => format!("#{step} {name} {}", seconds(*took)),

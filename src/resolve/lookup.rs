@@ -1,12 +1,18 @@
 //! Whether the registry has an image with a key, and what the published one was made from.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+
 use super::check::{Unfit, check};
-use super::images::{self, Unread};
+use super::images::{self, AT_ONCE, Unread};
 use crate::key::reason::FileChange;
 use crate::key::{self, Inputs, Key};
 use crate::manifest::model::{Container, ProjectManifest};
 use crate::plan::PlannedContainer;
-use crate::reference::Repository;
+use crate::reference::{RegistryHost, Repository};
 use crate::registry::Client;
 use crate::registry::image::RawManifest;
 use crate::release::names;
@@ -28,9 +34,80 @@ pub(crate) enum Lookup {
     Failed(String),
 }
 
+/// A container whose key is to be looked for.
+pub(super) struct Open<'a> {
+    pub(super) name: String,
+    pub(super) key: Key,
+    pub(super) planned: &'a PlannedContainer,
+}
+
+impl Open<'_> {
+    /// Whether the registry may have the image, given the repositories that it lists.
+    fn may_be(&self, listed: &BTreeSet<String>, host: &RegistryHost) -> bool {
+        let container = &self.planned.container;
+        let trusted = container.trusted.iter().map(|trusted| &trusted.images);
+        let mut places = std::iter::once(&container.repository).chain(trusted);
+        places.any(|place| place.host != *host || listed.contains(place.path()))
+    }
+}
+
+/// So many keys are asked for one by one; for more, it is asked first which repositories there are.
+const MANY: usize = 100;
+
+/// Keys that are asked for all the same, to see whether what the registry lists can be believed.
+const SAMPLE: usize = AT_ONCE;
+
+/// Looks for the images of many keys. `foresees`: nothing is built from the answers, so that of a great many containers,
+/// which before the first release is all of them, those whose repository the registry does not list need not be asked for.
+pub(super) async fn keys(
+    open: Vec<Open<'_>>,
+    registry: &Client,
+    foresees: bool,
+) -> Vec<(String, Key, Lookup)> {
+    if !foresees || open.len() <= MANY {
+        return each(open, registry).await;
+    }
+    let mut rest = open;
+    let step = rest.len() / SAMPLE;
+    let mut at = 0..;
+    let sample = rest.extract_if(.., |_| at.next().is_some_and(|at| at % step == 0));
+    let mut answers = each(sample.collect(), registry).await;
+    // Some registries list less than there is: of one that does, a few keys would have been found.
+    let none = |(_, _, lookup): &(_, _, Lookup)| matches!(lookup, Lookup::Missing);
+    if answers.iter().all(none)
+        && let Some(host) = rest
+            .first()
+            .map(|open| open.planned.container.repository.host.clone())
+        && let Ok(Some(listed)) = super::in_time(registry.list_repositories(&host)).await
+    {
+        let missing = rest.extract_if(.., |open| !open.may_be(&listed, &host));
+        answers.extend(missing.map(|open| (open.name, open.key, Lookup::Missing)));
+    }
+    answers.extend(each(rest, registry).await);
+    answers
+}
+
+async fn each(open: Vec<Open<'_>>, registry: &Client) -> Vec<(String, Key, Lookup)> {
+    // A registry that does not answer is not waited for again and again.
+    let silent = Mutex::new(None::<String>);
+    let silent = || silent.lock().unwrap_or_else(PoisonError::into_inner);
+    let answers = stream::iter(open).map(|Open { name, key, planned }| async move {
+        let before = silent().clone();
+        if let Some(why) = before {
+            return (name, key, Lookup::Failed(why));
+        }
+        let found = self::key(&key, planned, registry).await;
+        if let Lookup::Failed(why) = &found {
+            silent().get_or_insert_with(|| why.clone());
+        }
+        (name, key, found)
+    });
+    answers.buffer_unordered(AT_ONCE).collect().await
+}
+
 /// Looks for the image of a key where this run writes to; in an untrusted run also where trusted ones do, unless it is to
 /// get tags: those are not an untrusted run's to set there.
-pub(super) async fn key(key: &Key, planned: &PlannedContainer, registry: &Client) -> Lookup {
+async fn key(key: &Key, planned: &PlannedContainer, registry: &Client) -> Lookup {
     let container = &planned.container;
     let found = key_in(key, container, &container.repository, registry).await;
     let gets_tags = planned.released && planned.tag_unchanged;

@@ -28,10 +28,11 @@ use futures_util::stream;
 pub(crate) use check::{Unfit, check};
 pub(crate) use lookup::{Lookup, Published, key_in};
 pub(crate) use made::Unknown;
-pub(crate) use sources::Trees;
+pub(crate) use sources::{Reading, Trees};
 
 use self::bases::Bases;
 use self::images::AT_ONCE;
+use self::lookup::Open;
 use self::made::Made;
 use self::warnings::Warnings;
 use crate::buildkit::solve::Attributes;
@@ -95,7 +96,6 @@ pub(crate) struct Settings {
     /// The containers of which anything is published; `None`: nobody knows. The others are not asked for, as there may be a
     /// thousand.
     pub(crate) published: Option<BTreeSet<String>>,
-    pub(crate) index: Arc<Index>,
     /// What the frontend is told of a container.
     pub(crate) attributes: fn(&PlannedContainer) -> Attributes,
     /// The digests of the lock file, by the names of images in full.
@@ -110,6 +110,7 @@ pub(crate) async fn settle(
     plan: &mut Plan,
     project: &Project,
     registry: &Client,
+    reading: Reading,
     settings: Settings,
 ) -> Vec<Diagnostic> {
     let recipes = || {
@@ -120,23 +121,15 @@ pub(crate) async fn settle(
     let names = recipes()
         .flat_map(|recipe| recipe.images.iter().cloned())
         .collect();
-    let wanted: Vec<_> = plan
-        .containers
-        .values()
-        .map(|planned| sources::Wanted::new(&planned.container, project))
-        .collect();
-    let (digests, trees) = tokio::join!(
+    let (digests, (index, mut trees)) = tokio::join!(
         images::digests(names, &settings.locked, &project.manifest.mirrors, registry),
-        sources::read(
-            wanted,
-            Arc::clone(&settings.index),
-            project.manifest.root.clone()
-        ),
+        reading.end(),
     );
     let mut cases = BTreeMap::new();
-    for (name, trees) in plan.containers.keys().zip(trees) {
+    for name in plan.containers.keys() {
+        let read = trees.remove(name);
         let case = Case {
-            trees,
+            trees: read.unwrap_or_else(|| Err("its context was not read".into())),
             inspected: false,
             answer: None,
         };
@@ -147,6 +140,7 @@ pub(crate) async fn settle(
         project,
         registry,
         settings: &settings,
+        index,
         digests,
         bases: Bases::new(),
         cases,
@@ -169,6 +163,7 @@ struct Asking<'a> {
     project: &'a Project,
     registry: &'a Client,
     settings: &'a Settings,
+    index: Arc<Index>,
     digests: BTreeMap<String, Result<Digest, String>>,
     /// What is known of the configs of base images.
     bases: Bases,
@@ -276,32 +271,17 @@ impl Asking<'_> {
         if self.settings.no_cache.is_some() || self.settings.build_anyway.is_some() {
             return false;
         }
-        let registry = self.registry;
         let open = self.plan.containers.iter().filter_map(|(name, planned)| {
             let key = keys.get(name)?.0.as_ref()?;
             let known = self.cases.get(name)?.answer.as_ref();
-            known
-                .is_none_or(|(asked, _)| asked != key)
-                .then(|| (name.clone(), key.clone(), planned))
+            let is_open = known.is_none_or(|(asked, _)| asked != key);
+            is_open.then(|| Open {
+                name: name.clone(),
+                key: key.clone(),
+                planned,
+            })
         });
-        let open: Vec<_> = open.collect();
-        // A registry that does not answer is not waited for again and again.
-        let silent = std::sync::Mutex::new(None::<String>);
-        let answers = stream::iter(open).map(|(name, key, planned)| {
-            let silent = &silent;
-            async move {
-                let before = silent.lock().ok().and_then(|why| why.clone());
-                if let Some(why) = before {
-                    return (name, key, Lookup::Failed(why));
-                }
-                let found = lookup::key(&key, planned, registry).await;
-                if let (Lookup::Failed(why), Ok(mut silent)) = (&found, silent.lock()) {
-                    silent.get_or_insert_with(|| why.clone());
-                }
-                (name, key, found)
-            }
-        });
-        let answers: Vec<_> = answers.buffer_unordered(AT_ONCE).collect().await;
+        let answers = lookup::keys(open.collect(), self.registry, !self.settings.builds).await;
         let asked = !answers.is_empty();
         for (name, key, found) in answers {
             if let Some(case) = self.cases.get_mut(&name) {
@@ -351,15 +331,9 @@ impl Asking<'_> {
                 again.push(name);
             }
         }
-        let wanted: Vec<_> = again
-            .iter()
-            .filter_map(|name| self.project.manifest.containers.get(name))
-            .map(|container| sources::Wanted::new(container, self.project).whole())
-            .collect();
-        let root = self.project.manifest.root.clone();
-        let trees = sources::read(wanted, Arc::clone(&self.settings.index), root).await;
-        for (name, trees) in again.iter().zip(trees) {
-            if let Some(case) = self.cases.get_mut(name) {
+        let trees = sources::read_whole(&again, self.project, Arc::clone(&self.index)).await;
+        for (name, trees) in trees {
+            if let Some(case) = self.cases.get_mut(&name) {
                 case.trees = trees;
             }
         }
@@ -406,7 +380,7 @@ impl Asking<'_> {
             });
         }
         self.compare().await;
-        self.plan.drop_unneeded();
+        self.plan.drop_unneeded(&self.project.graph);
         unkeyed.say()
     }
 

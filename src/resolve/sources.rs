@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use tokio::task::JoinHandle;
+use tokio_util::sync::DropGuard;
+
 use crate::cancel::CancellationToken;
 use crate::changes::index::Index;
 use crate::context::filter::Filter;
@@ -14,11 +17,12 @@ use crate::context::{ContextError, file_id::BlobId};
 use crate::dockerfile::Reads;
 use crate::key::Inputs;
 use crate::key::tree::{Threads, Tree};
-use crate::manifest::model::Container;
+use crate::manifest::model::{Container, ContainerName};
 use crate::project::Project;
 
 /// What to read for a container.
-pub(super) struct Wanted {
+struct Wanted {
+    name: ContainerName,
     context: PathBuf,
     dockerfile: PathBuf,
     dockerfile_id: Option<BlobId>,
@@ -28,9 +32,10 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn new(container: &Container, project: &Project) -> Self {
+    fn new(container: &Container, project: &Project) -> Self {
         let recipe = project.recipes.get(&container.name);
         Self {
+            name: container.name.clone(),
             context: container.context.clone(),
             dockerfile: container.dockerfile.clone(),
             dockerfile_id: recipe.map(|recipe| recipe.dockerfile),
@@ -41,7 +46,7 @@ impl Wanted {
     }
 
     /// The same with all of the context.
-    pub(super) fn whole(self) -> Self {
+    fn whole(self) -> Self {
         Self {
             reads: Reads::Whole,
             ..self
@@ -85,23 +90,74 @@ impl Trees {
     }
 }
 
-/// Reads the contexts, on as many threads as there are processors; the answers are in the order of the questions.
-pub(super) async fn read(
-    wanted: Vec<Wanted>,
-    index: Arc<Index>,
-    root: PathBuf,
-) -> Vec<Result<Trees, String>> {
-    let count = wanted.len();
-    let stop = CancellationToken::new();
-    // When nobody waits for the answers any more, nothing is read any more.
-    let _stop = stop.clone().drop_guard();
-    let read = tokio::task::spawn_blocking(move || read_all(&wanted, &index, &root, &stop));
-    match read.await {
-        Ok(trees) => trees,
-        Err(error) => (0..count)
-            .map(|_| Err(format!("internal error ({error})")))
-            .collect(),
+/// What was read, in the order of the questions.
+type Answers = Vec<Result<Trees, String>>;
+
+/// Contexts that are being read, on as many threads as there are processors. When nobody waits for it any more, nothing is
+/// read any more.
+pub(crate) struct Reading {
+    names: Vec<ContainerName>,
+    answers: JoinHandle<(Arc<Index>, Answers)>,
+    _stop: DropGuard,
+}
+
+impl Reading {
+    /// Begins to read those of these containers. `index` is called before; it may take its time.
+    pub(crate) fn begin<'a>(
+        project: &Project,
+        names: impl IntoIterator<Item = &'a str>,
+        index: impl FnOnce() -> Arc<Index> + Send + 'static,
+    ) -> Self {
+        let containers = names
+            .into_iter()
+            .filter_map(|name| project.manifest.containers.get(name));
+        let wanted = containers.map(|container| Wanted::new(container, project));
+        Self::of(wanted.collect(), project.manifest.root.clone(), index)
     }
+
+    fn of(
+        wanted: Vec<Wanted>,
+        root: PathBuf,
+        index: impl FnOnce() -> Arc<Index> + Send + 'static,
+    ) -> Self {
+        let names = wanted.iter().map(|wanted| wanted.name.clone()).collect();
+        let stop = CancellationToken::new();
+        let guard = stop.clone().drop_guard();
+        let answers = tokio::task::spawn_blocking(move || {
+            let index = index();
+            let answers = read_all(&wanted, &index, &root, &stop);
+            (index, answers)
+        });
+        Self {
+            names,
+            answers,
+            _stop: guard,
+        }
+    }
+
+    /// Waits for the answers, by container.
+    pub(super) async fn end(self) -> (Arc<Index>, BTreeMap<ContainerName, Result<Trees, String>>) {
+        let count = self.names.len();
+        let (index, answers) = self.answers.await.unwrap_or_else(|error| {
+            let failed = |_| Err(format!("internal error ({error})"));
+            (Arc::default(), (0..count).map(failed).collect())
+        });
+        (index, self.names.into_iter().zip(answers).collect())
+    }
+}
+
+/// Reads all of the contexts of these containers.
+pub(super) async fn read_whole(
+    names: &[ContainerName],
+    project: &Project,
+    index: Arc<Index>,
+) -> BTreeMap<ContainerName, Result<Trees, String>> {
+    let containers = names
+        .iter()
+        .filter_map(|name| project.manifest.containers.get(name));
+    let wanted = containers.map(|container| Wanted::new(container, project).whole());
+    let reading = Reading::of(wanted.collect(), project.manifest.root.clone(), || index);
+    reading.end().await.1
 }
 
 fn read_all(
@@ -109,7 +165,7 @@ fn read_all(
     index: &Arc<Index>,
     root: &Path,
     stop: &CancellationToken,
-) -> Vec<Result<Trees, String>> {
+) -> Answers {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(BTreeMap::new());
     let threads = thread::available_parallelism().map_or(2, usize::from);

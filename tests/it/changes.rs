@@ -310,3 +310,31 @@ fn each_container_is_compared_with_its_own_release() {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     has(&ended.stdout, "every container is a candidate");
 }
+
+#[test]
+fn only_what_is_built_now_makes_others_outdated() {
+    let workspace = Workspace::with(&[
+        ("base", "FROM BUSYBOX\nCOPY . /base\n"),
+        ("etl", "FROM base\nCOPY . /src\n"),
+        ("train", "FROM base\nCOPY . /src\n"),
+    ]);
+    workspace.deploy(&[]);
+    let outdated = |arguments: &[&str]| {
+        let ended = dry_run(&workspace, arguments, &[]);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let line = ended
+            .stdout
+            .lines()
+            .find(|line| line.starts_with("outdated"));
+        line.map(|line| line.rsplit(": ").next().unwrap().to_owned())
+    };
+    workspace.write("containers/train/main.py", "print()");
+    workspace.commit();
+    // The parent is in the run, and what it stands for is there.
+    assert_eq!(outdated(&[]), None);
+    assert_eq!(outdated(&["train"]), None);
+    assert_eq!(outdated(&["base"]).as_deref(), Some("etl, train"));
+    workspace.write("containers/base/more", "");
+    workspace.commit();
+    assert_eq!(outdated(&["train"]).as_deref(), Some("etl"));
+}

@@ -28,6 +28,7 @@ mod lock;
 mod manifest;
 mod options;
 mod plan_file;
+mod plan_many;
 mod release_deploys;
 mod release_faults;
 mod release_history;

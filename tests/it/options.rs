@@ -2,6 +2,7 @@
 //! every driver.
 
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::registry::{config, manifest, tags};
@@ -431,6 +432,35 @@ fn proxies_of_the_docker_config_are_what_buildx_passes() {
     // They are no part of the image.
     let config = config_text(&workspace);
     assert!(!config.contains("hunter2"), "{config}");
+}
+
+/// What the engine's BuildKit keeps of builds.
+fn history() -> String {
+    let home = Path::new(&stack::variables()["SKIFF_DEV_HOME"]);
+    let path = home.join("docker/buildkit/history_c8d.db");
+    String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()
+}
+
+#[test]
+fn a_proxys_password_is_in_no_history_of_the_builder() {
+    let workspace = Workspace::with(&[("etl", "FROM BUSYBOX\n"), ("train", "FROM BUSYBOX\n")]);
+    let password = nonce();
+    let repository =
+        |container| format!("{}/{}", stack::registry(), workspace.repository(container));
+    for (container, proxy) in [
+        ("etl", "http://proxy"),
+        ("train", &format!("http://me:{password}@proxy")),
+    ] {
+        let config = serde_json::json!({ "proxies": { "default": { "httpProxy": proxy } } });
+        workspace.write(".git/docker/config.json", config.to_string());
+        let mut command = workspace.skiff(&["build", container, "--builder", "docker"]);
+        command.env("DOCKER_CONFIG", workspace.root().join(".git/docker"));
+        has(&ended(command), 0, &[]);
+    }
+    let history = history();
+    assert!(history.contains(&repository("etl")));
+    assert!(!history.contains(&repository("train")));
+    assert!(!history.contains(&password));
 }
 
 fn config_text(workspace: &Workspace) -> String {

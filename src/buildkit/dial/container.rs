@@ -77,6 +77,7 @@ pub(super) async fn existing(engine: &Engine, name: &str) -> Result<Builder, Dia
         ),
         cpus: engine.cpus(),
         driver: Driver::Container,
+        sessions: None,
     })
 }
 

@@ -1,16 +1,19 @@
 //! The driver `docker`: a Docker Engine gives its BuildKit away by `POST /grpc` with `Upgrade: h2c` on the API socket;
-//! gRPC then runs over that very connection (moby `api/server/router/grpc`).
+//! gRPC then runs over that very connection (moby `api/server/router/grpc`). By `POST /session` it takes a session in the
+//! same way, with the session's headers as those of the request (moby `api/server/router/session`).
 
 use bollard::models::SystemInfo;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONNECTION, UPGRADE};
 use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 
 use super::stream::ANSWER;
-use super::{Address, DialError, Dialer, connect};
+use super::{Address, DialError, Dialer, SessionEndpoint, connect};
 use crate::buildkit::{Builder, Driver};
 
 /// An engine that has answered.
@@ -82,6 +85,7 @@ impl Engine {
             description: format!("docker engine {} at {shown}", self.version()),
             cpus: self.cpus(),
             driver: Driver::Docker,
+            sessions: Some(SessionEndpoint(self.address.clone())),
         })
     }
 }
@@ -137,18 +141,30 @@ where
 /// The longest that a connection which takes no request may take to say why.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// A fresh connection, upgraded to gRPC's HTTP/2.
-pub(super) async fn upgrade(address: &Address) -> std::io::Result<Upgraded> {
+/// The path under which BuildKit is served.
+pub(super) const GRPC: &str = "/grpc";
+/// The path under which sessions are taken.
+pub(super) const SESSION: &str = "/session";
+
+/// A fresh connection, upgraded to HTTP/2.
+pub(super) async fn upgrade(
+    address: &Address,
+    path: &str,
+    headers: HeaderMap,
+) -> std::io::Result<Upgraded> {
     let handshake = async {
-        let request = http::Request::post("/grpc")
-            .header(http::header::CONNECTION, "Upgrade")
-            .header(http::header::UPGRADE, "h2c")
+        let mut request = http::Request::post(path)
             .body(Empty::<Bytes>::new())
             .map_err(std::io::Error::other)?;
+        *request.headers_mut() = headers;
+        for (name, value) in [(CONNECTION, "Upgrade"), (UPGRADE, "h2c")] {
+            let value = http::HeaderValue::from_static(value);
+            request.headers_mut().insert(name, value);
+        }
         let response = send(address, request).await?;
         if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
             return Err(std::io::Error::other(format!(
-                "POST /grpc was answered with {}",
+                "POST {path} was answered with {}",
                 response.status()
             )));
         }

@@ -22,13 +22,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::{InfoRequest, ListWorkersRequest};
+use http::HeaderMap;
 use hyper_util::rt::TokioIo;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 pub(crate) use self::address::Address;
 pub(crate) use self::error::DialError;
-use self::stream::{ANSWER, Stream};
+use self::stream::ANSWER;
+pub(crate) use self::stream::Stream;
 use super::{Builder, CONNECTION_WINDOW, MAX_HEADERS, STREAM_WINDOW};
 
 /// How to get a connection on which a BuildKit speaks HTTP/2; asked again whenever one is lost.
@@ -44,10 +46,26 @@ enum Dialer {
 impl Dialer {
     async fn dial(&self) -> io::Result<Stream> {
         match self {
-            Self::Upgrade(address) => Ok(Box::new(TokioIo::new(engine::upgrade(address).await?))),
+            Self::Upgrade(address) => upgraded(address, engine::GRPC, HeaderMap::new()).await,
             Self::Direct(address) => address.route.open().await,
             Self::Exec(exec) => exec.open().await,
         }
+    }
+}
+
+async fn upgraded(address: &Address, path: &str, headers: HeaderMap) -> io::Result<Stream> {
+    let upgraded = engine::upgrade(address, path, headers).await?;
+    Ok(Box::new(TokioIo::new(upgraded)))
+}
+
+/// Where an engine takes sessions, each on a connection of its own.
+#[derive(Clone)]
+pub(crate) struct SessionEndpoint(Address);
+
+impl SessionEndpoint {
+    /// A connection on which the engine speaks HTTP/2 as a client. `headers`: what the session offers.
+    pub(crate) async fn open(&self, headers: HeaderMap) -> io::Result<Stream> {
+        upgraded(&self.0, engine::SESSION, headers).await
     }
 }
 

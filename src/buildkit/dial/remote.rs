@@ -20,6 +20,7 @@ pub(super) async fn builder(address: &Address) -> Result<Builder, DialError> {
         description: format!("buildkit{version} at {shown}"),
         cpus: CPUS,
         driver: Driver::Remote,
+        sessions: None,
     })
 }
 

@@ -1,5 +1,6 @@
 //! Sessions: what the builder may ask of its client while it builds. A session is a gRPC server of ours that the builder
-//! reaches through the `Control.Session` call, each of its methods announced by name.
+//! reaches through a connection that we make for it or, where it takes none, through the `Control.Session` call; each of
+//! its methods is announced by name.
 //!
 //! One session per container carries its credentials, secrets and agents (a builder asks for those by id only); one per
 //! context root carries files, so that a context shared by several containers travels once.
@@ -22,10 +23,11 @@ use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
 use bollard_buildkit_proto::moby::filesync::v1::file_send_server::FileSendServer;
 use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSyncServer;
 use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
+use http::{HeaderMap, HeaderValue};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::metadata::MetadataValue;
+use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Status};
@@ -36,8 +38,9 @@ use self::filesync::FileSyncService;
 use self::load::Loader;
 use self::secrets::SecretsService;
 use self::ssh::SshService;
-use self::tunnel::Tunnel;
-use super::{CONNECTION_WINDOW, MAX_HEADERS, MAX_MESSAGE, STREAM_WINDOW, new_id};
+use self::tunnel::{Line, Tunnel};
+use super::dial::Stream;
+use super::{Builder, CONNECTION_WINDOW, MAX_HEADERS, MAX_MESSAGE, STREAM_WINDOW, new_id};
 
 /// An open session. Dropping it closes it.
 pub(crate) struct Session {
@@ -114,43 +117,25 @@ impl Services {
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Opens a session on a builder.
-pub(crate) async fn open(channel: Channel, services: Services) -> Result<Session, Status> {
+pub(crate) async fn open(builder: &Builder, services: Services) -> Result<Session, Status> {
     let id = new_id();
-    let (sender, receiver) = mpsc::channel::<BytesMessage>(16);
-    let mut request = Request::new(ReceiverStream::new(receiver));
-    let methods = services
-        .methods
-        .iter()
-        .copied()
-        .chain(["/grpc.health.v1.Health/Check"]);
-    let headers = [
-        ("x-docker-expose-session-uuid", id.as_str()),
-        ("x-docker-expose-session-name", "skiff"),
-        (
-            "x-docker-expose-session-sharedkey",
-            services.shared_key.as_str(),
-        ),
-    ];
-    let headers = headers
-        .into_iter()
-        .chain(methods.map(|method| ("x-docker-expose-session-grpc-method", method)));
-    for (name, value) in headers {
-        let value = MetadataValue::try_from(value)
-            .map_err(|_| Status::internal(format!("{name} is not ASCII")))?;
-        request.metadata_mut().append(name, value);
-    }
-
-    let mut client = ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
-    let incoming = tokio::time::timeout(OPEN_TIMEOUT, client.session(request))
+    let headers = headers(&id, &services)?;
+    let opened = async {
+        match &builder.sessions {
+            Some(endpoint) => {
+                let opened = endpoint.open(headers).await;
+                opened.map_err(|error| Status::unavailable(error.to_string()))
+            }
+            None => tunnel(builder.channel.clone(), headers).await,
+        }
+    };
+    let stream = tokio::time::timeout(OPEN_TIMEOUT, opened)
         .await
-        .map_err(|_| Status::deadline_exceeded("the builder did not accept a session"))??
-        .into_inner();
-
+        .map_err(|_| Status::deadline_exceeded("the builder did not accept a session"))??;
     let closed = CancellationToken::new();
     let ended = CancellationToken::new();
-    let tunnel = Tunnel::new(
-        incoming,
-        sender,
+    let line = Line::new(
+        stream,
         closed.clone().cancelled_owned(),
         ended.clone().drop_guard(),
     );
@@ -162,7 +147,7 @@ pub(crate) async fn open(channel: Channel, services: Services) -> Result<Session
     tokio::spawn(async move {
         // An end of the session shows in the Solve that uses it; there is nothing to add here.
         let _ = server
-            .serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(tunnel)))
+            .serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(line)))
             .await;
     });
     Ok(Session {
@@ -170,4 +155,35 @@ pub(crate) async fn open(channel: Channel, services: Services) -> Result<Session
         ended,
         _close: closed.drop_guard(),
     })
+}
+
+/// What a session says of itself.
+fn headers(id: &str, services: &Services) -> Result<HeaderMap, Status> {
+    let methods = services.methods.iter().copied();
+    let methods = methods.chain(["/grpc.health.v1.Health/Check"]);
+    let fixed = [
+        ("x-docker-expose-session-uuid", id),
+        ("x-docker-expose-session-name", "skiff"),
+        ("x-docker-expose-session-sharedkey", &services.shared_key),
+    ];
+    let all = fixed
+        .into_iter()
+        .chain(methods.map(|method| ("x-docker-expose-session-grpc-method", method)));
+    let mut headers = HeaderMap::new();
+    for (name, value) in all {
+        let value = HeaderValue::try_from(value)
+            .map_err(|_| Status::internal(format!("{name} is not ASCII")))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// `Control.Session`, as a stream.
+async fn tunnel(channel: Channel, headers: HeaderMap) -> Result<Stream, Status> {
+    let (sender, receiver) = mpsc::channel::<BytesMessage>(16);
+    let mut request = Request::new(ReceiverStream::new(receiver));
+    *request.metadata_mut() = MetadataMap::from_headers(headers);
+    let mut client = ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+    let incoming = client.session(request).await?.into_inner();
+    Ok(Box::new(Tunnel::new(incoming, sender)))
 }

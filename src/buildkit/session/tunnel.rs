@@ -1,4 +1,6 @@
-//! The byte stream inside `Control.Session`: messages of bytes either way, which carry the HTTP/2 of the session.
+//! The byte stream that carries the HTTP/2 of a session: a connection of its own, or `Control.Session`, whose messages are
+//! pieces of it either way. The latter puts each frame into another one, which costs the builder more than hashing what
+//! is sent.
 
 use std::io;
 use std::pin::Pin;
@@ -6,37 +8,35 @@ use std::task::{Context, Poll, ready};
 
 use bollard_buildkit_proto::moby::buildkit::v1::BytesMessage;
 use bytes::{Buf, Bytes};
-use futures_util::Stream;
+use futures_util::Stream as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use tokio_util::sync::{DropGuard, PollSender, WaitForCancellationFutureOwned};
 use tonic::Streaming;
 use tonic::transport::server::Connected;
 
+use crate::buildkit::dial::Stream;
+
 /// Largest message sent, well under gRPC's default limit of 4 MiB.
 const CHUNK: usize = 64 << 10;
 
-pub(super) struct Tunnel {
-    incoming: Streaming<BytesMessage>,
-    unread: Bytes,
-    outgoing: PollSender<BytesMessage>,
+/// A session's stream.
+pub(super) struct Line {
+    stream: Stream,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
     _ended: DropGuard,
 }
 
-impl Tunnel {
+impl Line {
     /// Both directions end, with an error, once `closed` fires: the server that runs on it then drops what it serves.
     /// `ended` fires when the server has done so, for that reason or because the builder is gone.
     pub(super) fn new(
-        incoming: Streaming<BytesMessage>,
-        outgoing: mpsc::Sender<BytesMessage>,
+        stream: Stream,
         closed: WaitForCancellationFutureOwned,
         ended: DropGuard,
     ) -> Self {
         Self {
-            incoming,
-            unread: Bytes::new(),
-            outgoing: PollSender::new(outgoing),
+            stream,
             closed: Box::pin(closed),
             _ended: ended,
         }
@@ -50,13 +50,81 @@ impl Tunnel {
     }
 }
 
-impl AsyncRead for Tunnel {
+impl AsyncRead for Line {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.poll_closed(cx)?;
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_closed(cx)?;
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_closed(cx)?;
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Connected for Line {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+/// The stream inside `Control.Session`.
+pub(super) struct Tunnel {
+    incoming: Streaming<BytesMessage>,
+    unread: Bytes,
+    outgoing: PollSender<BytesMessage>,
+}
+
+impl Tunnel {
+    pub(super) fn new(
+        incoming: Streaming<BytesMessage>,
+        outgoing: mpsc::Sender<BytesMessage>,
+    ) -> Self {
+        Self {
+            incoming,
+            unread: Bytes::new(),
+            outgoing: PollSender::new(outgoing),
+        }
+    }
+}
+
+impl AsyncRead for Tunnel {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         while self.unread.is_empty() {
             match ready!(Pin::new(&mut self.incoming).poll_next(cx)) {
                 Some(Ok(message)) => self.unread = message.data.into(),
@@ -76,7 +144,6 @@ impl AsyncWrite for Tunnel {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_closed(cx)?;
         ready!(self.outgoing.poll_reserve(cx))
             .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
         let chunk = &bytes[..bytes.len().min(CHUNK)];
@@ -97,10 +164,4 @@ impl AsyncWrite for Tunnel {
         self.outgoing.close();
         Poll::Ready(Ok(()))
     }
-}
-
-impl Connected for Tunnel {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
 }

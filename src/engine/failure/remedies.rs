@@ -143,8 +143,8 @@ fn space(clues: &Clues<'_>) -> Option<Remedy> {
     (clues.says(&texts) || clues.logs(&texts)).then(|| {
         noted(
             format!("there is no room left on the builder: {}", clues.builder),
-            "free space there: `docker system df` shows what is held, `docker builder prune` lets go of build cache; if \
-             only /dev/shm was full, raise `shm_size`",
+            "free space there: `docker system df` shows what an engine holds, `docker builder prune` lets go of its build \
+             cache, `buildctl prune` of that of any other BuildKit; if only /dev/shm was full, raise `shm_size`",
         )
     })
 }
@@ -377,7 +377,7 @@ mod tests {
       help: build where the processor is that one, or install emulation on the builder's machine (docker run --privileged --rm tonistiigi/binfmt --install amd64); if the platform is the builder's own, the program is for another one, or a script without `#!`
     process "/bin/sh -c x" did not complete successfully: exit code: 1 | dd: error writing 'x': No space left on device.
       note: there is no room left on the builder: docker engine 28 at unix:///x
-      help: free space there: `docker system df` shows what is held, `docker builder prune` lets go of build cache; if only /dev/shm was full, raise `shm_size`
+      help: free space there: `docker system df` shows what an engine holds, `docker builder prune` lets go of its build cache, `buildctl prune` of that of any other BuildKit; if only /dev/shm was full, raise `shm_size`
     a:1: failed to do request: 429 Too Many Requests | .
       help: the registry limits how often it is asked: wait, log in to it (an account has a higher limit), or keep the base image in a registry of your own
     dial tcp: lookup r.example on 10.0.0.2:53: no such host | .

@@ -36,6 +36,8 @@ pub(crate) enum Answer {
     RetryAfter(u16, u64),
     /// A status with an error code of the registry.
     Refusal(u16, &'static str),
+    /// 200 with this JSON.
+    Page(&'static str),
     /// Who is there? (401, as ECR asks it.)
     Unauthorized,
     /// Nothing, ever.
@@ -237,6 +239,7 @@ async fn pass(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Passed,
             refuse(request, refused(status, "TOOMANYREQUESTS", Some(seconds))?).await
         }
         Some(Answer::Refusal(status, code)) => refuse(request, refused(status, code, None)?).await,
+        Some(Answer::Page(text)) => refuse(request, page(text)?).await,
         Some(Answer::Unauthorized) => {
             let mut answer = refused(401, "UNAUTHORIZED", None)?;
             let realm = "Basic realm=\"gate\",service=\"ecr.amazonaws.com\"";
@@ -312,6 +315,11 @@ fn refused(status: u16, code: &str, after: Option<u64>) -> Result<Passed, Failed
     }
     let body = Full::new(Bytes::from(text)).map_err(|never| match never {});
     Ok(response.body(body.boxed())?)
+}
+
+fn page(text: &'static str) -> Result<Passed, Failed> {
+    let body = Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {});
+    Ok(Response::builder().body(body.boxed())?)
 }
 
 /// As a registry does it: the request is read, then refused.

@@ -170,6 +170,9 @@ fn skiff(folder: &Path, arguments: &[&str]) -> Command {
         }
     }
     command.envs(stack::variables()).env("NO_COLOR", "1");
+    if let Some(address) = std::env::var_os("SKIFF_TEST_BUILDKIT") {
+        command.env("BUILDKIT_HOST", address);
+    }
     command
 }
 
