@@ -94,6 +94,11 @@ async fn attempt(
         () = cancel.cancelled() => return Err(interrupted()),
     };
     let released = looked.as_ref().and_then(Looked::released);
+    if request.named_by_clock && released.is_some_and(|known| known.has_release(&request.release)) {
+        let taken = format!("there is a release `{}` already", request.release);
+        let diagnostic = Diagnostic::error(taken).help("run it again; nothing was built");
+        return Err(Error::new(ErrorKind::NameTaken, vec![diagnostic]));
+    }
     let selected = survey.select(&project, request, released)?;
     let read = survey.read(&project, &selected);
     let sources = survey.sources(&project, &selected.containers)?;

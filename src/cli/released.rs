@@ -99,6 +99,12 @@ impl Released {
         self.channel == *channel && records.iter().all(|tag| self.settled.contains(tag))
     }
 
+    /// Whether there is a release of this name, of which nothing needs to be tagged: all of it may have been there.
+    pub(super) fn has_release(&self, name: &Tag) -> bool {
+        let tag = Tag::new(&format!("release-{name}"));
+        tag.is_ok_and(|tag| self.settled.contains(&tag))
+    }
+
     /// How long the container's last build took, where it is known.
     pub(super) fn milliseconds(&self, name: &str) -> Option<u64> {
         let took = Duration::try_from_secs_f64(*self.seconds.get(name)?).ok()?;

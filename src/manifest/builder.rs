@@ -9,7 +9,7 @@ use super::model::{BuilderSettings, DriverSetting};
 use crate::diagnostic::{Diagnostic, SourceText, Span};
 
 /// The image of the driver `docker-container`, pinned: an update of skiff updates it.
-const IMAGE: &str = "moby/buildkit:v0.29.0";
+const IMAGE: &str = "moby/buildkit:v0.32.2";
 
 /// Reads the table. Keys that the driver has no use for are errors: they would be silently ignored.
 pub(super) fn read(view: View<'_>, source: &Arc<SourceText>) -> (BuilderSettings, Vec<Diagnostic>) {

@@ -112,7 +112,7 @@ pub(super) fn image(text: &str) -> Verdict {
     text.parse::<ImageRef>().map(drop).or_else(|why| {
         refuse(
             why.to_string(),
-            "write an image's name, such as \"moby/buildkit:v0.29.0\"",
+            "write an image's name, such as \"moby/buildkit:v0.32.2\"",
         )
     })
 }

@@ -1,5 +1,6 @@
 //! A run that has nothing to build still finishes what a killed one has left.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
@@ -56,4 +57,19 @@ fn a_run_with_nothing_to_do_asks_three_times() {
     let asked = asked.lock().unwrap();
     assert_eq!(asked.len(), 3, "{asked:?}");
     assert!(asked[2].contains("/tags/list"), "{asked:?}");
+}
+
+#[test]
+fn runs_of_one_second_that_build_nothing_are_releases_of_their_own() {
+    let workspace = four("1");
+    workspace.deploy(&[]);
+    let names: BTreeSet<String> = (0..4)
+        .map(|_| {
+            // Nothing of it is tagged: the record alone has the name.
+            let ended = workspace.deploy(&[]);
+            let (_, rest) = ended.stdout.split_once(", release ").unwrap();
+            rest.split(';').next().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(names.len(), 4, "{names:?}");
 }

@@ -74,7 +74,7 @@ struct Connected {
     channel: Channel,
     /// How often it has connected.
     connects: Arc<AtomicU64>,
-    /// `v0.29.0`, if it says so.
+    /// `v0.32.2`, if it says so.
     version: Option<String>,
 }
 
