@@ -12,7 +12,7 @@ use crate::changes::base::Base;
 use crate::diagnostic::Diagnostic;
 use crate::graph::Graph;
 use crate::key::BuildReason;
-use crate::manifest::model::{Container, ContainerName, Mirror};
+use crate::manifest::model::{CacheMounts, Container, ContainerName, Mirror};
 use crate::manifest::pattern;
 use crate::project::Project;
 use crate::reference::{Repository, Tag};
@@ -87,6 +87,8 @@ pub(crate) struct PlannedContainer {
     pub(crate) reason: String,
     pub(crate) build_cache: BuildCache,
     pub(crate) carrying: Carrying,
+    /// Where its cache mounts are kept.
+    pub(crate) mounts_in: CacheMounts,
     /// From where its base images come.
     pub(crate) mirrors: Vec<Mirror>,
     pub(crate) work: Work,
@@ -109,7 +111,7 @@ pub(crate) enum Carrying {
 
 impl Carrying {
     fn of(container: &Container, project: &Project, orders: &Orders) -> Self {
-        if !project.manifest.cache.mounts || container.platforms.len() != 1 {
+        if project.manifest.cache.mounts == CacheMounts::Off || container.platforms.len() != 1 {
             Self::Off
         } else if orders.channels.channel_branch && orders.output.push {
             Self::Both
@@ -131,8 +133,8 @@ impl PlannedContainer {
     /// Where in a registry this run keeps something for the next one.
     pub(crate) fn keeps_in(&self) -> Option<&Repository> {
         let exports = matches!(self.build_cache.export, Some(CachePlace::Registry(_)));
-        let keeps = exports || self.carrying == Carrying::Both;
-        keeps.then_some(&self.container.cache_repository)
+        let keeps = self.carrying == Carrying::Both && self.mounts_in == CacheMounts::Registry;
+        (exports || keeps).then_some(&self.container.cache_repository)
     }
 
     /// Why it is built, or is not; and why it is in the run at all.
@@ -300,6 +302,7 @@ pub(crate) fn make(
             revision: sources.revision(),
             reason,
             carrying: Carrying::of(container, project, &orders),
+            mounts_in: project.manifest.cache.mounts.clone(),
             work: Work::Build(BuildReason::FirstBuild),
             keyed: Arc::default(),
             published: None,

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
+use crate::cache::unwise;
 use crate::context::file_id::{BlobHasher, BlobId};
 use crate::diagnostic::{Diagnostic, Severity, SourceText, nearest};
 use crate::dockerfile::{
     self, Dockerfile, ImageUse, ImageUses, Reads, Sources, UnclearReason, UseKind,
 };
 use crate::graph::{self, Edge, EdgeKind, Graph, Node};
-use crate::manifest::model::{Container, ProjectManifest};
+use crate::manifest::model::{CacheMounts, Container, ProjectManifest};
 
 /// A project whose containers can be built in some order.
 pub(crate) struct Project {
@@ -241,6 +242,8 @@ fn parents(
     }
     known_stages(container, &dockerfile)?;
     warnings.extend(uses.unclear.iter().map(dockerfile::Unclear::diagnostic));
+    let carried = manifest.cache.mounts != CacheMounts::Off && container.platforms.len() == 1;
+    warnings.extend(unwise::warnings(&dockerfile, carried));
     let is_container = |name: &str| {
         manifest.containers.contains_key(name)
             && !container.contexts.contains_key(name)

@@ -95,6 +95,10 @@ class Registry:
                 return found == wanted
         return False
 
+    def last_layer(self, repository: str, tag: str) -> int:
+        """The bytes of an image's newest layer."""
+        return self._json(self._tag(repository, tag).read_text())["layers"][-1]["size"]
+
     def _in_layer(self, digest: str, name: str) -> bytes | None:
         with gzip.open(self._blob(digest)) as data, tarfile.open(fileobj=data, mode="r|") as layer:
             for member in layer:

@@ -1,8 +1,10 @@
 """RESULTS.md from what was measured: medians, ratios to bake, goals, and where the time goes where one is missed."""
 
+from dataclasses import dataclass
 from statistics import median
 
 import steps
+from compression import COMPRESSIONS, GZIP, CompressionRun
 from driver import DRIVERS, FRESH, KEPT, DriverRun
 from peers import BASE, Peer
 from planning import GIT, PlanRun
@@ -18,25 +20,30 @@ PLAN_GOAL_SECONDS, PLAN_GOAL, PLAN_MEMORY_GOAL_MIB = 1.0, 2.5, 200
 LONGEST = 8  # steps in a profile
 
 
-def render(
-    machine: list[str],
-    notes: list[str],
-    peers: list[Peer],
-    runs: list[Run],
-    drivers: list[DriverRun],
-    transfers: list[TransferRun],
-    plans: list[PlanRun],
-) -> str:
+@dataclass
+class Measured:
+    """Of each kind nothing, if it was not asked for."""
+
+    deploys: list[Run]
+    drivers: list[DriverRun]
+    compressions: list[CompressionRun]
+    transfers: list[TransferRun]
+    plans: list[PlanRun]
+
+
+def render(machine: list[str], notes: list[str], peers: list[Peer], measured: Measured) -> str:
     parts = ["# Results", "*Written by `bench/run`; [README.md](README.md) says what is compared and how.*"]
     parts.append("\n".join(f"- {line}" for line in machine + notes))
-    if runs:
-        parts += _deploys(peers, runs)
-    if drivers:
-        parts += _drivers(drivers)
-    if transfers:
-        parts += _transfers(transfers)
-    if plans:
-        parts += _plans(plans)
+    if measured.deploys:
+        parts += _deploys(peers, measured.deploys)
+    if measured.drivers:
+        parts += _drivers(measured.drivers)
+    if measured.compressions:
+        parts += _compressions(measured.compressions)
+    if measured.transfers:
+        parts += _transfers(measured.transfers)
+    if measured.plans:
+        parts += _plans(measured.plans)
     return "\n\n".join(parts) + "\n"
 
 
@@ -142,6 +149,24 @@ def _drivers(drivers: list[DriverRun]) -> list[str]:
     head = ["median seconds to exit (least to most), a source line in each of four", *DRIVERS, "difference"]
     note = "The container's BuildKit is the engine's own behind a bridge: its start and its store are not in it."
     return ["## skiff by driver", _table(head, rows), note]
+
+
+# ---- compressions ----------------------------------------------------------------------------------------------------
+
+
+def _compressions(compressions: list[CompressionRun]) -> list[str]:
+    def of(compression: str, what: str) -> list[float]:
+        return [getattr(run, what) for run in compressions if run.compression == compression]
+
+    base = {what: median(of(GZIP, what)) for what in ["seconds", "bytes"]}
+    rows = []
+    for compression in COMPRESSIONS:
+        seconds, size = of(compression, "seconds"), median(of(compression, "bytes"))
+        took = f"{median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
+        cells = [f"{median(seconds) / base['seconds']:.2f}", f"{size / 1e6:.1f} MB", f"{size / base['bytes']:.2f}"]
+        rows.append([compression, took, *cells])
+    head = ["a layer of numpy, pandas and scikit-learn", "median of export and push (least to most)", "ratio", "pushed", "ratio"]
+    return ["## Compressions", _table(head, rows)]
 
 
 # ---- context transfer ------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 //!
 //! [`candidates`]: build caches by branch. What must stay true: a run of one branch never writes what another branch's
 //! run relies on, and a cache that is missing or broken costs time, never a deploy. [`steps`]: by
-//! which of several is chosen. [`mounts`]: what `RUN --mount=type=cache` leaves behind. [`local`]: a cache in a folder;
+//! which of several is chosen. [`mounts`]: what `RUN --mount=type=cache` leaves behind;
+//! [`unwise`]: those of which a word is due. [`local`]: a cache in a folder;
 //! [`s3`]: in a bucket.
 //!
 //! What is kept is found again by [`survey`], by what it is ([`stored`]); [`prune`] takes it away.
@@ -16,3 +17,4 @@ pub(crate) mod s3;
 pub(crate) mod steps;
 pub(crate) mod stored;
 pub(crate) mod survey;
+pub(crate) mod unwise;

@@ -1,21 +1,24 @@
-//! Cache mounts that outlive the runner (`cache.mounts = "registry"`): what a Dockerfile mounts, and the Dockerfiles that
-//! carry it. Text only; the engine runs them.
+//! Cache mounts that outlive the runner (`cache.mounts`): what a Dockerfile mounts, and the Dockerfiles that carry it. Text
+//! only; the engine runs them.
 //!
-//! A cache mount lives in the builder. What is in it travels as an image, `mount-<hash>` in the cache's repository, and
-//! never through skiff: one solve mounts it and copies it out, another mounts that image and copies it back. Both run on
-//! the image that the stage of the mount begins with, as that is there anyway and has a shell where the stage has one.
+//! A cache mount lives in the builder. What is in it never passes through skiff: one solve mounts it and copies it out,
+//! another mounts what was copied and copies it back. Between them it is an image, `mount-<hash>` in the cache's repository,
+//! or the layer of a cached step in a bucket ([`super::s3::note`]). Both run on the image that the stage of the mount
+//! begins with, as that is there anyway and has a shell where the stage has one.
 //!
 //! The builder finds a cache mount by its id and by what it was made from, so that `uid`, `gid`, `mode` and `sharing` are
-//! repeated as they are written (BuildKit `dockerfile2llb/convert_runmount.go`). What is written with variables or quotes,
-//! has a `from` or is read-only is left alone.
+//! repeated as they are written (BuildKit `dockerfile2llb/convert_runmount.go`). What is written with variables or quotes
+//! is left alone, with a word ([`super::unwise`]); so is, without one, what has a `from` or is read-only.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::s3::note::S3Mount;
 use super::steps;
+use super::stored::Place;
 use crate::context::lexical;
-use crate::manifest::model::{Container, Platform};
-use crate::reference::{Digest, ImageRef, Tag};
+use crate::manifest::model::{CacheMounts, Container, Platform};
+use crate::reference::{Digest, Tag};
 
 /// Tags of the images that carry cache mounts begin so.
 pub(crate) const TAGS: &str = "mount-";
@@ -47,13 +50,32 @@ impl CacheMount {
         all.filter_map(|tag| Tag::new(&tag).ok()).collect()
     }
 
-    /// The Dockerfile that fills an empty mount from its image. `nonce`: the builder would not run the same step twice.
-    pub(crate) fn filling(&self, base: &str, image: &ImageRef, nonce: &str) -> String {
+    /// The same, as places of the store that the manifest says.
+    pub(crate) fn places(
+        &self,
+        container: &Container,
+        platform: &Platform,
+        store: &CacheMounts,
+    ) -> Vec<Place> {
+        let place = |tag: Tag| match store {
+            CacheMounts::Off => None,
+            CacheMounts::Registry => Some(Place::Registry(container.trusted_cache().tag(&tag))),
+            CacheMounts::S3(settings) => {
+                Some(Place::S3(S3Mount::new(settings, &container.name, tag)))
+            }
+        };
+        let tags = self.tags(container, platform).into_iter();
+        tags.filter_map(place).collect()
+    }
+
+    /// The Dockerfile that fills an empty mount from an image, or from [`KEPT`] where it follows those stages. `nonce`: the
+    /// builder would not run the same step twice.
+    pub(crate) fn filling(&self, base: &str, from: &str, nonce: &str) -> String {
         let Self { id, options, .. } = self;
         let command = command(FILL, &[nonce]);
         format!(
             "FROM {base}\nUSER 0\nRUN --mount=type=cache,id={id},target=/.skiff/mount{options} \
-             --mount=type=bind,from={image},target=/.skiff/from {command}\n"
+             --mount=type=bind,from={from},target=/.skiff/from {command}\n"
         )
     }
 
@@ -63,11 +85,14 @@ impl CacheMount {
         let Self { id, options, .. } = self;
         let command = command(KEEP, &[nonce, &LARGEST.to_string(), known]);
         format!(
-            "FROM {base} AS kept\nUSER 0\nRUN --mount=type=cache,id={id},target=/.skiff/mount{options} {command}\n\
-             FROM scratch\nCOPY --from=kept /.skiff/out/ /\n"
+            "FROM {base} AS skiff-copied\nUSER 0\nRUN --mount=type=cache,id={id},target=/.skiff/mount{options} {command}\n\
+             FROM scratch AS {KEPT}\nCOPY --from=skiff-copied /.skiff/out/ /\n"
         )
     }
 }
+
+/// The stage of [`CacheMount::keeping`] that is the mount's contents.
+pub(crate) const KEPT: &str = "skiff-kept";
 
 /// Versions that are kept of a mount, each for other lock files.
 const VERSIONS: u32 = 3;
@@ -158,7 +183,7 @@ pub(crate) fn of(container: &Container, platform: &Platform) -> Vec<CacheMount> 
     let mut found: BTreeMap<(String, String), CacheMount> = BTreeMap::new();
     steps::each_run(container, platform, |run| {
         for (_, flag) in run.instruction.flags_named("mount") {
-            if let Some((id, options)) = read(flag) {
+            if let Read::Carried { id, options } = read(flag) {
                 let key = (id.clone(), options.clone());
                 found.entry(key).or_insert_with(|| CacheMount {
                     flag: flag.to_owned(),
@@ -173,41 +198,87 @@ pub(crate) fn of(container: &Container, platform: &Platform) -> Vec<CacheMount> 
     found.into_values().collect()
 }
 
-/// Id and options of a cache mount that can be carried.
-fn read(flag: &str) -> Option<(String, String)> {
-    // Written back into a Dockerfile: nothing that means something there.
+/// What a mount is to those who carry cache mounts.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    Carried {
+        id: String,
+        options: String,
+    },
+    /// A cache mount that would be carried if it were written otherwise.
+    Unread {
+        why: &'static str,
+        help: &'static str,
+    },
+    /// Of another type; or it begins with what an image has, or is read-only.
+    Other,
+}
+
+/// Reads a mount as BuildKit does (`instructions/commands_runmount.go`). One that is written with more than plain fields is
+/// not read: it is to be written back into a Dockerfile.
+pub(super) fn read(flag: &str) -> Read {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-,=:@+~".contains(c);
-    if !flag.chars().all(plain) {
-        return None;
-    }
-    let (mut kind, mut id, mut target, mut options) = (None, None, None, String::new());
-    for field in flag.split(',') {
+    let unquoted = flag.replace('"', "");
+    let (mut kind, mut id, mut target, mut options) = (None, "", "", String::new());
+    for field in unquoted.split(',') {
         let (key, value) = field.split_once('=').unwrap_or((field, ""));
         match key.to_ascii_lowercase().as_str() {
             "type" => kind = Some(value.to_ascii_lowercase()),
-            "id" => id = Some(value.to_owned()),
-            "target" | "dst" | "destination" => target = Some(value),
+            "id" => id = value,
+            "target" | "dst" | "destination" => target = value,
             key @ ("uid" | "gid" | "mode" | "sharing") => {
                 let _ = write!(options, ",{key}={value}");
             }
             "rw" | "readwrite" if value.is_empty() => {}
-            _ => return None,
+            _ => return Read::Other,
         }
     }
-    let id = match id.filter(|id| !id.is_empty()) {
-        Some(id) => id,
-        None => lexical::clean(target.filter(|target| target.starts_with('/'))?),
+    if kind.as_deref() != Some("cache") {
+        return Read::Other;
+    }
+    let unread = |why, help| Read::Unread { why, help };
+    if flag.contains('$') {
+        return unread(
+            "it has a variable, which only the builder knows",
+            "write out what it stands for",
+        );
+    }
+    if !flag.chars().all(plain) {
+        return unread(
+            "it has quotes or characters that are not written back",
+            "write it with letters, digits and ._-/:@+~ alone",
+        );
+    }
+    // Relative to the working directory, too: the builder makes an id of what is written (`convert_runmount.go`).
+    let id = if id.is_empty() {
+        lexical::clean(target)
+    } else {
+        id.to_owned()
     };
-    (kind.as_deref() == Some("cache")).then_some((id, options))
+    Read::Carried { id, options }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A mount with this id and nothing else.
+    pub(in super::super) fn mount(id: &str) -> CacheMount {
+        CacheMount {
+            flag: format!("type=cache,id={id},target=/c"),
+            id: id.to_owned(),
+            options: String::new(),
+            base: "python:3.11".to_owned(),
+            inputs: None,
+        }
+    }
 
     #[test]
     fn a_mount_is_carried_by_its_id_and_with_its_options() {
-        let read = |flag| read(flag).map(|(id, options)| format!("{id} {options}"));
+        let read = |flag| match read(flag) {
+            Read::Carried { id, options } => format!("{id} {options}"),
+            other => format!("{other:?}"),
+        };
         let cases = [
             "type=cache,target=/root/.cache/pip",
             "type=cache,dst=/a/../c/",
@@ -218,20 +289,24 @@ mod tests {
             "type=cache,target=/x,ro",
             "type=cache,target=$HOME/x",
             "type=cache,\"target=/x\"",
-            "type=cache,target=relative",
+            "type=cache,target=../../x",
+            "type=cache",
+            "type=cache,id=../x,target=/y",
         ];
-        let shown = cases.map(|flag| format!("{flag} -> {:?}", read(flag)));
+        let shown = cases.map(|flag| format!("{flag} -> {}", read(flag)));
         insta::assert_snapshot!(shown.join("\n"), @r#"
-        type=cache,target=/root/.cache/pip -> Some("/root/.cache/pip ")
-        type=cache,dst=/a/../c/ -> Some("/c ")
-        target=/x,id=uv,type=CACHE,uid=1000,gid=1000,mode=0755,sharing=locked -> Some("uv ,uid=1000,gid=1000,mode=0755,sharing=locked")
-        type=bind,target=/x -> None
-        target=/x -> None
-        type=cache,target=/x,from=base -> None
-        type=cache,target=/x,ro -> None
-        type=cache,target=$HOME/x -> None
-        type=cache,"target=/x" -> None
-        type=cache,target=relative -> None
+        type=cache,target=/root/.cache/pip -> /root/.cache/pip 
+        type=cache,dst=/a/../c/ -> /c 
+        target=/x,id=uv,type=CACHE,uid=1000,gid=1000,mode=0755,sharing=locked -> uv ,uid=1000,gid=1000,mode=0755,sharing=locked
+        type=bind,target=/x -> Other
+        target=/x -> Other
+        type=cache,target=/x,from=base -> Other
+        type=cache,target=/x,ro -> Other
+        type=cache,target=$HOME/x -> Unread { why: "it has a variable, which only the builder knows", help: "write out what it stands for" }
+        type=cache,"target=/x" -> Unread { why: "it has quotes or characters that are not written back", help: "write it with letters, digits and ._-/:@+~ alone" }
+        type=cache,target=../../x -> ../../x 
+        type=cache -> . 
+        type=cache,id=../x,target=/y -> ../x 
         "#);
     }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
-use super::stored::{Content, StoredCache};
+use super::s3::{self, Bucket};
+use super::stored::{Content, Place, StoredCache};
 use super::survey::AT_ONCE;
 use crate::diagnostic::Diagnostic;
 use crate::manifest::model::ContainerName;
@@ -61,7 +62,7 @@ impl Criteria {
 
     fn fits(&self, cache: &StoredCache, now: Timestamp) -> bool {
         let among = |branches: &BranchCaches| {
-            let tag = cache.reference.tag.clone();
+            let tag = cache.place.tag().cloned();
             let container = cache.owner.containers.first().cloned();
             container
                 .zip(tag)
@@ -95,10 +96,10 @@ pub(crate) async fn shared_with(
     registry: &Client,
     ecr: Option<&Ecr>,
 ) -> Result<Standing, RegistryError> {
-    let own: BTreeSet<String> = goes.iter().map(|c| c.reference.to_string()).collect();
+    let own: BTreeSet<String> = goes.iter().map(|c| c.place.to_string()).collect();
     let by_digest = goes
         .iter()
-        .map(|cache| &cache.reference.repository)
+        .filter_map(|cache| Some(&cache.place.image()?.repository))
         .filter(|repository| !ecr.is_some_and(|ecr| ecr.holds(repository)));
     let repositories: BTreeSet<&Repository> = by_digest.collect();
     let mut others: Vec<ImageRef> = Vec::new();
@@ -130,8 +131,9 @@ pub(crate) fn shielded(
     let mut shielded = Vec::new();
     let mut alone = Vec::new();
     for cache in goes {
-        let key = (cache.reference.repository.clone(), cache.digest.clone());
-        match standing.get(&key) {
+        let image = cache.place.image();
+        let key = image.map(|image| (image.repository.clone(), cache.digest.clone()));
+        match key.and_then(|key| standing.get(&key)) {
             Some(tags) => shielded.push((cache, tags.clone())),
             None => alone.push(cache),
         }
@@ -143,18 +145,32 @@ pub(crate) fn shielded(
 #[derive(Debug, Default)]
 pub(crate) struct Pruned {
     pub(crate) deleted: Vec<StoredCache>,
-    /// Tags that stand on something else by now.
-    pub(crate) moved: Vec<ImageRef>,
+    /// What is something else by now.
+    pub(crate) moved: Vec<Place>,
     pub(crate) failed: Vec<Diagnostic>,
 }
 
 /// Takes them away. What fails is reported, and the rest goes on; a registry that deletes nothing is asked once.
-pub(crate) async fn prune(goes: Vec<StoredCache>, registry: &Client, ecr: Option<&Ecr>) -> Pruned {
+pub(crate) async fn prune(
+    goes: Vec<StoredCache>,
+    registry: &Client,
+    ecr: Option<&Ecr>,
+    bucket: Option<&Bucket>,
+) -> Pruned {
     let mut pruned = Pruned::default();
     let mut by_repository: BTreeMap<Repository, Vec<StoredCache>> = BTreeMap::new();
     for cache in goes {
-        let repository = cache.reference.repository.clone();
-        by_repository.entry(repository).or_default().push(cache);
+        match (cache.place.clone(), bucket) {
+            (Place::Registry(image), _) => {
+                let caches = by_repository.entry(image.repository).or_default();
+                caches.push(cache);
+            }
+            (Place::S3(version), Some(bucket)) => {
+                s3::kept::prune(cache, &version, bucket, &mut pruned).await;
+            }
+            // Nobody could have found it.
+            (Place::S3(_), None) => {}
+        }
     }
     for (repository, caches) in by_repository {
         let caches = unmoved(caches, registry, &mut pruned).await;
@@ -173,7 +189,10 @@ async fn unmoved(
     pruned: &mut Pruned,
 ) -> Vec<StoredCache> {
     let asked = caches.into_iter().map(|cache| async move {
-        let found = registry.head_manifest(&cache.reference).await;
+        let Some(image) = cache.place.image() else {
+            return (cache, Ok(None));
+        };
+        let found = registry.head_manifest(image).await;
         (cache, found)
     });
     let found: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
@@ -181,7 +200,7 @@ async fn unmoved(
     for (cache, found) in found {
         match found {
             Ok(Some(found)) if found.digest == cache.digest => unmoved.push(cache),
-            Ok(_) => pruned.moved.push(cache.reference),
+            Ok(_) => pruned.moved.push(cache.place),
             Err(error) => pruned.failed.push(Diagnostic::error(error.to_string())),
         }
     }
@@ -189,9 +208,7 @@ async fn unmoved(
 }
 
 async fn by_tag(repository: &Repository, caches: Vec<StoredCache>, ecr: &Ecr, pruned: &mut Pruned) {
-    let tags = caches
-        .iter()
-        .filter_map(|cache| cache.reference.tag.clone());
+    let tags = caches.iter().filter_map(|cache| cache.place.tag().cloned());
     let tags: Vec<Tag> = tags.collect();
     match ecr.delete_tags(repository.path(), &tags).await {
         Err(error) => pruned.failed.push(error.diagnostic()),
@@ -201,7 +218,7 @@ async fn by_tag(repository: &Repository, caches: Vec<StoredCache>, ecr: &Ecr, pr
                 pruned.failed.push(Diagnostic::error(title));
             }
             let stays = |cache: &StoredCache| {
-                let tag = cache.reference.tag.as_ref().map(Tag::as_str);
+                let tag = cache.place.tag().map(Tag::as_str);
                 failed
                     .iter()
                     .any(|(failed, _)| Some(failed.as_str()) == tag)
@@ -280,7 +297,7 @@ mod tests {
     fn choose(criteria: &Criteria) -> String {
         let choice = criteria.choose(all(), NOW.parse().unwrap());
         let tags = |caches: &[StoredCache]| {
-            let tags = caches.iter().filter_map(|c| c.reference.tag.as_ref());
+            let tags = caches.iter().filter_map(|c| c.place.tag());
             tags.map(Tag::as_str).collect::<Vec<_>>().join(" ")
         };
         format!("{} / {}", tags(&choice.goes), tags(&choice.spared))
@@ -338,10 +355,11 @@ mod tests {
             owned("buildcache-x", Some("x"), OLD),
             owned("buildcache-y", Some("y"), OLD),
         );
-        let key = (x.reference.repository.clone(), x.digest.clone());
+        let repository = x.place.image().unwrap().repository.clone();
+        let key = (repository, x.digest.clone());
         let standing = Standing::from([(key, vec![Tag::new("v1").unwrap()])]);
         let (alone, shielded) = shielded(vec![x, y], &standing);
-        assert_eq!(alone[0].reference.to_string(), "localhost:1/a:buildcache-y");
+        assert_eq!(alone[0].place.to_string(), "localhost:1/a:buildcache-y");
         assert_eq!(shielded[0].1[0].as_str(), "v1");
     }
 }

@@ -1,17 +1,19 @@
-//! What a manifest in a registry is to caches: a build cache, a carried cache mount, or something else; how large it is,
-//! and how old.
+//! What is kept of caches, where, how large it is, and how old; and what a manifest in a registry is to caches: a build
+//! cache, a carried cache mount, or something else.
 //!
 //! What must stay true: a tag is a cache only by what it stands on. Its name says which container it belongs to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::labels;
+use super::s3::note::S3Mount;
 use crate::manifest::model::ContainerName;
-use crate::reference::{Digest, ImageRef, Repository};
+use crate::reference::{Digest, ImageRef, Tag};
 use crate::registry::ecr::ImageTimes;
 use crate::registry::image::{Descriptor, ImageConfig, RawManifest};
 use crate::registry::media_type;
@@ -23,11 +25,53 @@ const CACHE_CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";
 /// When the step of a layer ran (BuildKit `cache/remotecache/v1`).
 const STEP_RAN: &str = "buildkit/createdat";
 
-/// A cache under a tag.
+/// Where something is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// By its tag.
+    Registry(ImageRef),
+    /// A cache mount's contents in a bucket.
+    S3(S3Mount),
+}
+
+impl Place {
+    pub(crate) fn image(&self) -> Option<&ImageRef> {
+        match self {
+            Self::Registry(image) => Some(image),
+            Self::S3(_) => None,
+        }
+    }
+
+    pub(crate) fn tag(&self) -> Option<&Tag> {
+        match self {
+            Self::Registry(image) => image.tag.as_ref(),
+            Self::S3(version) => Some(&version.tag),
+        }
+    }
+
+    /// What keeps a blob once, whoever has it.
+    fn store(&self) -> String {
+        match self {
+            Self::Registry(image) => image.repository.to_string(),
+            Self::S3(version) => format!("s3://{}", version.bucket),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(image) => image.fmt(f),
+            Self::S3(version) => version.fmt(f),
+        }
+    }
+}
+
+/// A cache that is there.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredCache {
-    /// By its tag.
-    pub(crate) reference: ImageRef,
+    pub(crate) place: Place,
+    /// Of its manifest or note.
     pub(crate) digest: Digest,
     pub(crate) content: Content,
     /// All that it consists of, each once, with its size in bytes.
@@ -170,13 +214,13 @@ impl StoredCache {
     }
 }
 
-/// The bytes of these caches together, every blob once: a registry keeps it once in a repository.
+/// The bytes of these caches together, every blob once: a registry keeps it once in a repository, and a bucket once.
 pub(crate) fn total<'a>(caches: impl IntoIterator<Item = &'a StoredCache>) -> u64 {
-    let mut seen: BTreeSet<(&Repository, &Digest)> = BTreeSet::new();
+    let mut seen: BTreeSet<(String, &Digest)> = BTreeSet::new();
     let mut bytes = 0;
     for cache in caches {
         for (digest, size) in &cache.blobs {
-            if seen.insert((&cache.reference.repository, digest)) {
+            if seen.insert((cache.place.store(), digest)) {
                 bytes += size;
             }
         }
@@ -247,7 +291,7 @@ pub(super) mod tests {
     /// A build cache of one blob, written then.
     pub(in super::super) fn stored(reference: &str, blob: &str, written: &str) -> StoredCache {
         StoredCache {
-            reference: reference.parse().unwrap(),
+            place: Place::Registry(reference.parse().unwrap()),
             digest: Digest::of(reference.as_bytes()),
             content: Content::Build {
                 newest: written.parse().ok(),

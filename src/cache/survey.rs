@@ -1,4 +1,4 @@
-//! All caches of a project, found in its registries. Reads only.
+//! All caches of a project, found in its registries, and cache mounts in its bucket. Reads only.
 //!
 //! Where caches lie beside images, only tags with the names of caches are looked at; in a repository that has no images,
 //! every tag, so that what a container has left behind that is no more is found too.
@@ -9,9 +9,10 @@ use futures_util::{StreamExt as _, stream};
 
 use super::candidates::is_cache_tag;
 use super::mounts;
-use super::stored::{Content, Owner, Seen, StoredCache};
+use super::s3::{self, Bucket};
+use super::stored::{Content, Owner, Place, Seen, StoredCache};
 use crate::diagnostic::Diagnostic;
-use crate::manifest::model::{Container, ContainerName, ProjectManifest};
+use crate::manifest::model::{CacheMounts, Container, ContainerName, ProjectManifest};
 use crate::reference::{ImageRef, Repository, Tag};
 use crate::registry::ecr::Ecr;
 use crate::registry::image::ImageConfig;
@@ -32,12 +33,14 @@ pub(super) const AT_ONCE: usize = 16;
 /// Largest image config that is read, in bytes.
 const MAX_CONFIG: usize = 1 << 20;
 
-/// Looks through the repositories of these containers' caches; without names, of all.
+/// Looks through the repositories of these containers' caches; without names, of all. `bucket`: where cache mounts are in
+/// one.
 pub(crate) async fn survey(
     manifest: &ProjectManifest,
     names: &[ContainerName],
     registry: &Client,
     ecr: Option<&Ecr>,
+    bucket: Option<&Bucket>,
 ) -> Result<Survey, RegistryError> {
     let asked = |name: &ContainerName| names.is_empty() || names.contains(name);
     let containers: Vec<&Container> = manifest.containers.values().collect();
@@ -47,6 +50,11 @@ pub(crate) async fn survey(
         .flat_map(|container| cached_in(container))
         .collect();
     let mounted = mounted(&containers).await;
+    // What lies in the registry though mounts are kept in a bucket was kept before that was so.
+    let here = match &manifest.cache.mounts {
+        CacheMounts::S3(_) => &BTreeMap::new(),
+        CacheMounts::Registry | CacheMounts::Off => &mounted,
+    };
     let mut survey = Survey {
         caches: vec![],
         tags: BTreeMap::new(),
@@ -86,7 +94,7 @@ pub(crate) async fn survey(
             }
         }
         for cache in &mut caches {
-            cache.owner = owner(cache, &users, &mounted);
+            cache.owner = owner(cache, &users, here);
         }
         if let Some(ecr) = ecr.filter(|ecr| ecr.holds(repository) && !caches.is_empty()) {
             let told = tell_times(&mut caches, ecr, repository).await;
@@ -95,10 +103,22 @@ pub(crate) async fn survey(
         survey.tags.insert(repository.clone(), tags);
         survey.caches.extend(caches);
     }
+    if let (CacheMounts::S3(settings), Some(bucket)) = (&manifest.cache.mounts, bucket) {
+        match s3::kept::survey(settings, manifest, &mounted, bucket).await {
+            Ok(found) => survey.caches.extend(found),
+            Err(error) => survey.warnings.push(unread(&settings.bucket, &error)),
+        }
+    }
     survey
         .caches
         .retain(|cache| names.is_empty() || cache.owner.containers.iter().any(asked));
     Ok(survey)
+}
+
+/// The cache mounts of a bucket cannot be looked at.
+pub(crate) fn unread(bucket: &str, error: &s3::S3Error) -> Diagnostic {
+    let title = format!("the cache mounts in the bucket {bucket} are left out: {error}");
+    Diagnostic::warning(title).help(error.help())
 }
 
 /// Where a container has caches: those of trusted runs, and of the others.
@@ -130,7 +150,7 @@ async fn look(image: &ImageRef, registry: &Client) -> Result<Option<StoredCache>
         }
     };
     Ok(Some(StoredCache {
-        reference: image.clone(),
+        place: Place::Registry(image.clone()),
         digest: raw.digest,
         content,
         blobs,
@@ -166,7 +186,7 @@ fn owner(
     users: &[&Container],
     mounted: &BTreeMap<Tag, Vec<ContainerName>>,
 ) -> Owner {
-    let Some(tag) = &cache.reference.tag else {
+    let Some(tag) = cache.place.tag() else {
         return Owner::default();
     };
     let only = match users {

@@ -7,7 +7,7 @@ use crate::buildkit::dial::{self, DialError};
 use crate::diagnostic::Diagnostic;
 use crate::environment::Environment;
 use crate::error::Error;
-use crate::manifest::model::CacheBackend;
+use crate::manifest::model::{Cache, CacheBackend, CacheMounts};
 use crate::plan::Plan;
 use crate::project::Project;
 use crate::registry::credentials::CredentialSources;
@@ -20,7 +20,8 @@ pub(super) async fn find(
     credentials: &CredentialSources,
     environment: &Environment,
 ) -> Result<Found, Error> {
-    let s3 = matches!(project.manifest.cache.backend, CacheBackend::S3(_));
+    let cache = &project.manifest.cache;
+    let s3 = cache.bucket().is_some();
     let wanted = Wanted {
         s3,
         flag: &request.builder,
@@ -38,11 +39,22 @@ pub(super) async fn find(
             return Err(Diagnostic::error(title)
                 .note("Docker's own BuildKit is built without them, and others have them from version 0.11 on")
                 .help("let a BuildKit of its own build: `driver = \"docker-container\"` below [builder], or `--builder`")
-                .help("or write `backend = \"registry\"` below [cache]")
+                .help(format!("or write {} below [cache]", without_s3(cache)))
                 .into());
         }
     }
     Ok(found)
+}
+
+/// What to write in the place of `"s3"`.
+fn without_s3(cache: &Cache) -> String {
+    let backend = matches!(cache.backend, CacheBackend::S3(_));
+    let mounts = matches!(cache.mounts, CacheMounts::S3(_));
+    let keys = [("backend", backend), ("mounts", mounts)].into_iter();
+    let lines = keys
+        .filter(|(_, s3)| *s3)
+        .map(|(key, _)| format!("`{key} = \"registry\"`"));
+    lines.collect::<Vec<_>>().join(" and ")
 }
 
 /// Every registry that the run pushes to.

@@ -1,23 +1,26 @@
-//! `skiff cache ls`, `du` and `prune`: what lies in the registry for the next run.
+//! `skiff cache ls`, `du` and `prune`: what lies in the registry for the next run, and of cache mounts in the bucket.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use super::args::{CacheArgs, CacheCommand, CriteriaArgs, FormatArg, PruneArgs};
 use super::opened::{self, Connected};
+use super::ready;
 use super::request::Invocation;
 use crate::cache::candidates::tag_of_branch;
 use crate::cache::prune::{self, BranchCaches, Criteria};
-use crate::cache::stored::{StoredCache, total};
-use crate::cache::survey::{Survey, survey};
+use crate::cache::s3::Bucket;
+use crate::cache::stored::total;
+use crate::cache::survey::{self, Survey, survey};
 use crate::changes::git::Checkout;
 use crate::clock;
 use crate::diagnostic::{Diagnostic, human};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind};
 use crate::manifest;
-use crate::manifest::model::{CacheBackend, ProjectManifest};
+use crate::manifest::model::{CacheBackend, CacheMounts, ProjectManifest};
 use crate::project;
+use crate::reference::ImageRef;
 use crate::registry::RegistryError;
 use crate::release::channel::Sources;
 use crate::report::caches;
@@ -30,17 +33,19 @@ pub(super) async fn run(
     output: &Output,
 ) -> Result<ExitCode, Error> {
     let connected = opened::connect(invocation, environment, output).await?;
+    let bucket = bucket(&connected.manifest, environment, output).await;
+    let bucket = bucket.as_ref();
     let text = match command {
-        CacheCommand::Prune(args) => return prune(&args, &connected, output).await,
+        CacheCommand::Prune(args) => return prune(&args, &connected, bucket, output).await,
         CacheCommand::Ls(args) => {
-            let found = look(&args, &connected, output).await?.caches;
+            let found = look(&args, &connected, bucket, output).await?.caches;
             match args.format {
                 FormatArg::Human => caches::list(&found),
                 FormatArg::Json => caches::list_json(&found),
             }
         }
         CacheCommand::Du(args) => {
-            let found = look(&args, &connected, output).await?.caches;
+            let found = look(&args, &connected, bucket, output).await?.caches;
             match args.format {
                 FormatArg::Human => caches::usage(&found),
                 FormatArg::Json => caches::usage_json(&found),
@@ -54,10 +59,11 @@ pub(super) async fn run(
 async fn prune(
     args: &PruneArgs,
     connected: &Connected,
+    bucket: Option<&Bucket>,
     output: &Output,
 ) -> Result<ExitCode, Error> {
     let criteria = criteria(&args.criteria, &connected.manifest)?;
-    let Survey { caches, tags, .. } = look(&args.caches, connected, output).await?;
+    let Survey { caches, tags, .. } = look(&args.caches, connected, bucket, output).await?;
     let (registry, ecr) = (&connected.registry, connected.ecr.as_ref());
     let before = total(&caches);
     let choice = criteria.choose(caches, clock::timestamp());
@@ -89,13 +95,12 @@ async fn prune(
         output.out("nothing was deleted");
         return Ok(ExitCode::SUCCESS);
     }
-    let pruned = prune::prune(goes.clone(), registry, ecr).await;
+    let pruned = prune::prune(goes.clone(), registry, ecr, bucket).await;
     output.out(&if json {
         plan.json(Some(&pruned))
     } else {
-        let amazon =
-            |cache: &StoredCache| ecr.is_some_and(|ecr| ecr.holds(&cache.reference.repository));
-        caches::pruned(&pruned, frees, goes.iter().all(amazon))
+        let amazon = |image: &ImageRef| ecr.is_some_and(|ecr| ecr.holds(&image.repository));
+        caches::pruned(&pruned, frees, amazon)
     });
     if pruned.failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
@@ -103,8 +108,32 @@ async fn prune(
     Err(Error::new(ErrorKind::Build, pruned.failed))
 }
 
+/// The bucket in which cache mounts are kept; without it, what it has is left out, and that is said.
+async fn bucket(
+    manifest: &ProjectManifest,
+    environment: &Environment,
+    output: &Output,
+) -> Option<Bucket> {
+    let CacheMounts::S3(settings) = &manifest.cache.mounts else {
+        return None;
+    };
+    match Bucket::open(settings, ready::endpoint(environment)).await {
+        Ok(bucket) => Some(bucket),
+        Err(error) => {
+            let warning = survey::unread(&settings.bucket, &error);
+            output.err(&human::render(&[warning], output.screen()));
+            None
+        }
+    }
+}
+
 /// All caches of the containers that were named.
-async fn look(args: &CacheArgs, connected: &Connected, output: &Output) -> Result<Survey, Error> {
+async fn look(
+    args: &CacheArgs,
+    connected: &Connected,
+    bucket: Option<&Bucket>,
+    output: &Output,
+) -> Result<Survey, Error> {
     let Connected {
         manifest,
         registry,
@@ -129,13 +158,16 @@ async fn look(args: &CacheArgs, connected: &Connected, output: &Output) -> Resul
         CacheBackend::Registry | CacheBackend::None => None,
     };
     if let Some(place) = elsewhere {
-        let title = format!("build caches are {place}: only what is in the registry is looked at");
+        let title = match manifest.cache.mounts {
+            CacheMounts::S3(_) => format!("build caches are {place}, and are not looked at"),
+            _ => format!("build caches are {place}: only what is in the registry is looked at"),
+        };
         output.err(&human::render(
             &[Diagnostic::warning(title)],
             output.screen(),
         ));
     }
-    let found = survey(manifest, &args.names, registry, ecr.as_ref()).await;
+    let found = survey(manifest, &args.names, registry, ecr.as_ref(), bucket).await;
     let mut found = found.map_err(|error| unread(&error))?;
     let warnings = std::mem::take(&mut found.warnings);
     if !warnings.is_empty() {

@@ -62,7 +62,7 @@ pub(super) async fn settle(
     };
     let mut said = pinned.said;
     said.extend(resolve::settle(plan, project, registry, sources.reading, settings).await);
-    lock::still_there(plan, project, registry).await?;
+    said.extend(lock::still_there(plan, project, registry).await?);
     if let Some(checkout) = sources.checkout {
         name_files(plan, &checkout);
     }

@@ -17,7 +17,7 @@ use crate::reference::{Digest, ImageRef};
 use crate::registry::Client;
 use crate::release::ci;
 use crate::report::output::Output;
-use crate::resolve::locked;
+use crate::resolve::locked::{self, Fault, Pin};
 
 pub(super) async fn run(
     args: &LockArgs,
@@ -140,7 +140,7 @@ pub(super) async fn honour(
     let recipes = recipes.filter_map(|name| project.recipes.get_key_value(name));
     let mut missing = locked::wanted(recipes, manifest)?;
     missing.retain(|name, _| !lock.images.contains_key(name));
-    let mut said = Vec::new();
+    let mut said: Vec<_> = unused(&lock, project, &shown).into_iter().collect();
     if !missing.is_empty() {
         let names: Vec<&str> = missing.keys().map(String::as_str).collect();
         let names = names.join(", ");
@@ -168,32 +168,64 @@ pub(super) async fn honour(
     })
 }
 
-/// That the registries still have the locked images of what is to be built.
+/// That a file has images that no Dockerfile of the project names without a digest; `None` also where one cannot be read.
+fn unused(lock: &Lock, project: &Project, shown: &str) -> Option<Diagnostic> {
+    let wanted = locked::wanted(&project.recipes, &project.manifest).ok()?;
+    let unused = lock
+        .images
+        .keys()
+        .filter(|name| !wanted.contains_key(*name));
+    let names: Vec<&str> = unused.map(String::as_str).collect();
+    (!names.is_empty()).then(|| {
+        let names = names.join(", ");
+        let title = format!("{shown} has {names}, which no Dockerfile uses without a digest");
+        Diagnostic::warning(title).help("run `skiff lock`, and commit the file")
+    })
+}
+
+/// That the registries still have the locked images of what is to be built. Returns what there is to say of those that are
+/// for other platforms: a stage may want such a one, and mostly it is a slip.
 pub(super) async fn still_there(
     plan: &Plan,
     project: &Project,
     registry: &Client,
-) -> Result<(), Vec<Diagnostic>> {
+) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
     let manifest: &ProjectManifest = &project.manifest;
     if !manifest.pin {
-        return Ok(());
+        return Ok(vec![]);
     }
-    let built = plan.containers.iter().filter(|(name, _)| plan.builds(name));
-    let pins = built.flat_map(|(_, planned)| &planned.keyed.pins);
-    let pins = pins.map(|(image, digest)| (image.to_string(), (image.clone(), digest.clone())));
-    let gone = locked::gone(pins.collect(), &manifest.mirrors, registry).await;
-    let errors = gone.into_iter().map(|(name, digest)| {
-        Diagnostic::error(format!(
-            "the registry no longer has {name} as it is locked: {}",
-            digest.as_str()
-        ))
-        .help(format!(
-            "run `skiff lock --update {name}`, and commit the lock file"
-        ))
-    });
-    let errors: Vec<_> = errors.collect();
+    let mut pins: BTreeMap<String, Pin> = BTreeMap::new();
+    for (_, planned) in plan.containers.iter().filter(|(name, _)| plan.builds(name)) {
+        for (image, digest) in &planned.keyed.pins {
+            let pin = pins.entry(image.to_string()).or_insert_with(|| Pin {
+                image: image.clone(),
+                digest: digest.clone(),
+                platforms: BTreeSet::new(),
+            });
+            pin.platforms.extend(planned.container.platforms.clone());
+        }
+    }
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    for (name, digest, fault) in locked::faults(pins, &manifest.mirrors, registry).await {
+        let digest = digest.as_str();
+        let renew = format!("run `skiff lock --update {name}`, and commit the lock file");
+        match fault {
+            Fault::Gone => errors.push(
+                Diagnostic::error(format!(
+                    "the registry no longer has {name} as it is locked: {digest}"
+                ))
+                .help(renew),
+            ),
+            Fault::NotFor(platform) => warnings.push(
+                Diagnostic::warning(format!(
+                    "{name} is locked as an image that is not for {platform}: {digest}"
+                ))
+                .help(format!("{renew}; or name an image that is for {platform}")),
+            ),
+        }
+    }
     if errors.is_empty() {
-        Ok(())
+        Ok(warnings)
     } else {
         Err(errors)
     }

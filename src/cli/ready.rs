@@ -13,30 +13,38 @@ use crate::registry::Client;
 use crate::release::names;
 use crate::release::store::{Store, StoreError};
 
-/// The bucket of the build caches, where they are in one and the run has any; one that cannot be used costs the caches, and
-/// never the run.
+/// The bucket of the caches, where they are in one and the run has any; one that cannot be used costs the caches, and never
+/// the run.
 pub(super) async fn bucket(
     plan: &Plan,
     manifest: &ProjectManifest,
     environment: &Environment,
 ) -> Result<Option<Bucket>, Diagnostic> {
-    let CacheBackend::S3(settings) = &manifest.cache.backend else {
+    let Some(settings) = manifest.cache.bucket() else {
         return Ok(None);
     };
     if !plan.containers.keys().any(|name| plan.builds(name)) {
         return Ok(None);
     }
-    // What the AWS SDKs read, and the builder does not.
-    let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
-    let endpoint = variables.iter().find_map(|name| environment.get(name));
-    match Bucket::open(settings, endpoint).await {
+    match Bucket::open(settings, endpoint(environment)).await {
         Ok(bucket) => Ok(Some(bucket)),
         Err(error) => {
             let name = &settings.bucket;
-            let title = format!("built without caches: the bucket {name} cannot be used: {error}");
+            let without = match &manifest.cache.backend {
+                CacheBackend::S3(_) => "caches",
+                _ => "the cache mounts of earlier runs",
+            };
+            let title =
+                format!("built without {without}: the bucket {name} cannot be used: {error}");
             Err(Diagnostic::warning(title).help(error.help()))
         }
     }
+}
+
+/// Another S3 than AWS's, by the variables that the AWS SDKs read, and the builder does not.
+pub(super) fn endpoint(environment: &Environment) -> Option<&str> {
+    let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+    variables.iter().find_map(|name| environment.get(name))
 }
 
 /// Builders that can do the job, and a registry in which the names of this run are free.

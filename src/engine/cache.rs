@@ -138,7 +138,8 @@ pub(super) struct Imported {
     pub(super) attribute: String,
 }
 
-fn attribute(kind: &str, attributes: &Attributes) -> String {
+/// A cache import as the frontend attribute `cache-imports` has it.
+pub(super) fn attribute(kind: &str, attributes: &Attributes) -> String {
     serde_json::json!([{ "Type": kind, "Attrs": attributes }]).to_string()
 }
 

@@ -23,7 +23,7 @@ use crate::buildkit::session::auth::AuthService;
 use crate::buildkit::session::load::Loader;
 use crate::cache::s3::Bucket;
 use crate::clock;
-use crate::plan::{Plan, PlannedContainer, Work};
+use crate::plan::{Carrying, Plan, PlannedContainer, Work};
 use crate::reference::ImageRef;
 use crate::registry::Client;
 
@@ -36,7 +36,7 @@ pub(crate) struct Tools {
     /// Why they were chosen, for people.
     pub(crate) chosen_by: String,
     pub(crate) registry: Client,
-    /// Where build caches are in one, and it can be used.
+    /// Where caches are in one, and it can be used.
     pub(crate) bucket: Option<Bucket>,
     pub(crate) auth: AuthService,
     /// Secrets and agents, by container.
@@ -155,11 +155,11 @@ pub(crate) async fn run(plan: Plan, tools: Tools, cancel: &CancellationToken) ->
     outcome
 }
 
-/// Whether this run exports its build caches.
+/// Whether this run keeps build caches or cache mounts for the next one.
 pub(crate) fn exports_caches(plan: &Plan) -> bool {
     let mut containers = plan.containers.values();
     let exports = |planned: &PlannedContainer| {
-        planned.build_cache.export.is_some() || planned.keeps_in().is_some()
+        planned.build_cache.export.is_some() || planned.carrying == Carrying::Both
     };
     plan.output.push && containers.any(exports)
 }

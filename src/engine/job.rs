@@ -37,7 +37,7 @@ use crate::registry::image::RawManifest;
 pub(super) struct Shared {
     pub(super) builder: Builder,
     pub(super) registry: Client,
-    /// Where build caches are in one.
+    /// Where caches are in one, and it can be used.
     pub(super) bucket: Option<Bucket>,
     pub(super) auth: AuthService,
     /// Secrets and agents, by container.

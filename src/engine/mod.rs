@@ -20,6 +20,5 @@ mod solve_request;
 pub(crate) mod stall;
 pub(crate) mod steps;
 mod verify;
-mod versions;
 
 pub(crate) use solve_request::attributes;

@@ -1,4 +1,4 @@
-//! `[cache]`: where build caches go, and which runs write them.
+//! `[cache]`: where build caches and cache mounts go, and which runs write them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,20 +7,16 @@ use toml::Spanned;
 
 use super::document::View;
 use super::grammar::{Refusal, Verdict};
-use super::model::{Cache, CacheBackend, CacheExport, Container, S3Settings};
+use super::model::{Cache, CacheBackend, CacheExport, CacheMounts, Container, S3Settings};
 use crate::context::lexical;
 use crate::diagnostic::{Diagnostic, SourceText, Span};
 use crate::reference::RegistryHost;
 
-/// Keys that one backend has and no other.
-const OF: [(&str, &str); 6] = [
-    ("dir", "local"),
-    ("bucket", "s3"),
-    ("prefix", "s3"),
-    ("region", "s3"),
-    ("endpoint", "s3"),
-    ("path_style", "s3"),
-];
+/// Keys of a folder.
+const OF_LOCAL: [&str; 1] = ["dir"];
+
+/// Keys of a bucket, in which build caches may be, cache mounts, or both.
+const OF_S3: [&str; 5] = ["bucket", "prefix", "region", "endpoint", "path_style"];
 
 fn refused(why: &str, help: &str) -> Verdict {
     Err(Refusal {
@@ -71,7 +67,7 @@ pub(super) fn endpoint(text: &str) -> Verdict {
     }
 }
 
-/// Reads the table. Keys that the backend has no use for are errors: they would be silently ignored.
+/// Reads the table. Keys that nothing in it has a use for are errors: they would be silently ignored.
 pub(super) fn read(
     view: View<'_>,
     source: &Arc<SourceText>,
@@ -79,59 +75,76 @@ pub(super) fn read(
 ) -> (Cache, Vec<Diagnostic>) {
     let table = view.table("cache");
     let text = |key: &str| table.text(key).map(Spanned::into_inner);
-    let written = text("backend");
-    let backend = written.as_deref().unwrap_or("registry");
+    let (backend, mounts) = (text("backend"), text("mounts"));
+    let is = |written: &Option<String>, what: &str| written.as_deref() == Some(what);
+    let (local, s3) = (is(&backend, "local"), is(&backend, "s3"));
+    let mounts_in_s3 = is(&mounts, "s3");
     let mut diagnostics = Vec::new();
-    for (key, of) in OF {
-        if backend == of {
-            continue;
-        }
-        if let Some(place) = table.key(key) {
-            diagnostics.push(
-                Diagnostic::error(format!("`cache.{key}` is of no use here"))
-                    .at(
-                        Span::new(source, place),
-                        format!("belongs to the backend \"{of}\""),
-                    )
-                    .help(format!("leave it out, or write `backend = \"{of}\"`")),
-            );
-        }
+    let mut useless = |keys: &[&str], of: &str, help: &str| {
+        let written = keys.iter().filter_map(|key| Some((key, table.key(key)?)));
+        diagnostics.extend(written.map(|(key, place)| {
+            Diagnostic::error(format!("`cache.{key}` is of no use here"))
+                .at(Span::new(source, place), of)
+                .help(help)
+        }));
+    };
+    if !local {
+        let help = "leave it out, or write `backend = \"local\"`";
+        useless(&OF_LOCAL, "belongs to the backend \"local\"", help);
     }
-    let mut needed = |key: &str, example: &str| {
+    if !s3 && !mounts_in_s3 {
+        let help = "leave it out, or write `backend = \"s3\"` or `mounts = \"s3\"`";
+        useless(&OF_S3, "belongs to caches in \"s3\"", help);
+    }
+    let mut needed = |key: &str, by: &str, what: &str, example: &str| {
         let found = text(key);
         if found.is_none() && view.lacks(&format!("cache.{key}")) {
-            let place = table.key("backend").unwrap_or_default();
+            let place = table.key(by).unwrap_or_default();
             diagnostics.push(
                 Diagnostic::error(format!("`cache.{key}` is missing"))
-                    .at(
-                        Span::new(source, place),
-                        format!("the backend \"{backend}\" needs it"),
-                    )
+                    .at(Span::new(source, place), format!("{what} needs it"))
                     .help(format!("write `{key} = \"{example}\"`")),
             );
         }
         found.unwrap_or_default()
     };
-    let backend = match backend {
-        "none" => CacheBackend::None,
-        "local" => CacheBackend::Local(folder(root, &needed("dir", "/var/cache/skiff"))),
-        "s3" => CacheBackend::S3(S3Settings {
-            bucket: needed("bucket", "team-caches"),
-            prefix: text("prefix").map_or_else(String::new, |prefix| with_slash(&prefix)),
-            region: text("region"),
-            endpoint: text("endpoint"),
-            path_style: table.flag("path_style") == Some(true),
-        }),
-        _ => CacheBackend::Registry,
-    };
+    let bucket = (s3 || mounts_in_s3).then(|| S3Settings {
+        bucket: if s3 {
+            needed("bucket", "backend", "the backend \"s3\"", "team-caches")
+        } else {
+            needed("bucket", "mounts", "`mounts = \"s3\"`", "team-caches")
+        },
+        prefix: text("prefix").map_or_else(String::new, |prefix| with_slash(&prefix)),
+        region: text("region"),
+        endpoint: text("endpoint"),
+        path_style: table.flag("path_style") == Some(true),
+    });
+    let folder_of_caches = local.then(|| {
+        let dir = needed(
+            "dir",
+            "backend",
+            "the backend \"local\"",
+            "/var/cache/skiff",
+        );
+        folder(root, &dir)
+    });
     let cache = Cache {
-        backend,
+        backend: match (backend.as_deref(), folder_of_caches, &bucket) {
+            (_, Some(folder), _) => CacheBackend::Local(folder),
+            (Some("s3"), _, Some(settings)) => CacheBackend::S3(settings.clone()),
+            (Some("none"), ..) => CacheBackend::None,
+            _ => CacheBackend::Registry,
+        },
         export: match text("export").as_deref() {
             Some("never") => CacheExport::Never,
             Some("always") => CacheExport::Always,
             _ => CacheExport::Channels,
         },
-        mounts: text("mounts").as_deref() == Some("registry"),
+        mounts: match (mounts.as_deref(), bucket) {
+            (Some("registry"), _) => CacheMounts::Registry,
+            (Some("s3"), Some(settings)) => CacheMounts::S3(settings),
+            _ => CacheMounts::Off,
+        },
     };
     (cache, diagnostics)
 }

@@ -221,7 +221,7 @@ pub(crate) enum CacheBackend {
     None,
 }
 
-/// A bucket for caches.
+/// A bucket for build caches, cache mounts, or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct S3Settings {
     pub bucket: String,
@@ -249,8 +249,26 @@ pub(crate) enum CacheExport {
 pub(crate) struct Cache {
     pub backend: CacheBackend,
     pub export: CacheExport,
-    /// Carry cache mounts from runner to runner.
-    pub mounts: bool,
+    pub mounts: CacheMounts,
+}
+
+/// Where what cache mounts hold is kept for the next runner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CacheMounts {
+    Off,
+    /// Beside the cache.
+    Registry,
+    S3(S3Settings),
+}
+
+impl Cache {
+    /// The bucket of whatever is in one.
+    pub(crate) fn bucket(&self) -> Option<&S3Settings> {
+        match (&self.backend, &self.mounts) {
+            (CacheBackend::S3(settings), _) | (_, CacheMounts::S3(settings)) => Some(settings),
+            _ => None,
+        }
+    }
 }
 
 /// From where images come instead of the registry that a Dockerfile names.

@@ -99,7 +99,7 @@ const CACHE: &[Key] = &[
     key("path_style", Kind::Bool),
     key("ref", Kind::Text(grammar::cache_pattern)),
     key("export", Kind::OneOf(&["channels", "always", "never"])),
-    key("mounts", Kind::OneOf(&["registry", "off"])),
+    key("mounts", Kind::OneOf(&["registry", "s3", "off"])),
 ];
 
 const DISCOVER: &[Key] = &[

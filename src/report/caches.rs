@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::output::{bytes, seconds, table};
 use super::releases::{age, header, seconds_since};
 use crate::cache::prune::Pruned;
-use crate::cache::stored::{Content, StoredCache, total};
-use crate::reference::Tag;
+use crate::cache::stored::{Content, Place, StoredCache, total};
+use crate::reference::{ImageRef, Tag};
 
 /// `skiff cache ls`.
 pub(crate) fn list(caches: &[StoredCache]) -> String {
@@ -58,7 +58,7 @@ fn rows(caches: &[StoredCache]) -> String {
             cache.written().map_or("-".into(), age),
             cache.times.pulled.map_or("-".into(), age),
             cold.map_or("-".into(), seconds),
-            cache.reference.to_string(),
+            cache.place.to_string(),
         ]);
     }
     table(&rows)
@@ -84,7 +84,7 @@ fn value(cache: &StoredCache) -> Value {
     };
     json!({
         "kind": cache.content.kind(),
-        "reference": cache.reference.to_string(),
+        "reference": cache.place.to_string(),
         "digest": cache.digest,
         "containers": cache.owner.containers,
         "branch": cache.owner.branch,
@@ -165,16 +165,12 @@ impl Plan<'_> {
             let _ = writeln!(
                 text,
                 "{} stays: {} has the same content, and would go with it",
-                cache.reference,
+                cache.place,
                 tags.join(", ")
             );
         }
         if !self.spared.is_empty() {
-            let names: Vec<_> = self
-                .spared
-                .iter()
-                .map(|c| c.reference.to_string())
-                .collect();
+            let names: Vec<_> = self.spared.iter().map(|c| c.place.to_string()).collect();
             let _ = writeln!(
                 text,
                 "{} would go with --all only: in use, or of no container of this manifest",
@@ -198,7 +194,7 @@ impl Plan<'_> {
     pub(crate) fn json(&self, pruned: Option<&Pruned>) -> String {
         let list = |caches: &[StoredCache]| caches.iter().map(value).collect::<Vec<_>>();
         let shielded = self.shielded.iter().map(|(cache, tags)| {
-            json!({"reference": cache.reference.to_string(), "digest": cache.digest, "tags": tags})
+            json!({"reference": cache.place.to_string(), "digest": cache.digest, "tags": tags})
         });
         let moved = pruned.map(|pruned| {
             let moved = pruned.moved.iter().map(ToString::to_string);
@@ -216,14 +212,21 @@ impl Plan<'_> {
     }
 }
 
-/// The last lines of `skiff cache prune`. `at_once`: the registry frees the room by itself.
-pub(crate) fn pruned(pruned: &Pruned, frees: u64, at_once: bool) -> String {
+/// The last lines of `skiff cache prune`. `at_once`: whether the registry of a cache frees the room by itself.
+pub(crate) fn pruned(pruned: &Pruned, frees: u64, at_once: impl Fn(&ImageRef) -> bool) -> String {
     if pruned.deleted.is_empty() && pruned.moved.is_empty() && pruned.failed.is_empty() {
         return "nothing to delete".to_owned();
     }
     let mut text = format!("{} deleted, up to {}", pruned.deleted.len(), bytes(frees));
-    if !at_once && !pruned.deleted.is_empty() {
+    let places = || pruned.deleted.iter().map(|cache| &cache.place);
+    if places()
+        .filter_map(Place::image)
+        .any(|image| !at_once(image))
+    {
         text += "; the registry frees the room when it collects its garbage";
+    }
+    if places().any(|place| matches!(place, Place::S3(_))) {
+        text += "; of the bucket, its lifecycle rule frees the room";
     }
     for image in &pruned.moved {
         let _ = write!(text, "\n{image} was written meanwhile, and stays");

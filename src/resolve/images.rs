@@ -114,7 +114,7 @@ async fn one(
     }
 }
 
-async fn config(
+pub(super) async fn config(
     raw: &RawManifest,
     repository: &Repository,
     registry: &Client,
@@ -148,7 +148,7 @@ pub(super) async fn base_config(
 }
 
 /// The image of a list that is for this platform.
-fn of_platform(list: &RawManifest, platform: &Platform) -> Option<Digest> {
+pub(super) fn of_platform(list: &RawManifest, platform: &Platform) -> Option<Digest> {
     #[derive(Deserialize)]
     struct File {
         manifests: Vec<Item>,

@@ -1,16 +1,16 @@
 //! What a lock file is made from: the images that Dockerfiles name, and the digests that registries give for them now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::images::{self, AT_ONCE, mirrored};
 use crate::diagnostic::Diagnostic;
-use crate::manifest::model::{Mirror, ProjectManifest};
+use crate::manifest::model::{Mirror, Platform, ProjectManifest};
 use crate::project::Recipe;
 use crate::reference::{Digest, ImageRef};
-use crate::registry::Client;
+use crate::registry::{Client, media_type};
 
 /// The images by their names in full that these containers use and that are not pinned where they are named.
 pub(crate) fn wanted<'a>(
@@ -76,22 +76,61 @@ pub(crate) async fn newest(
     }
 }
 
-/// Those of these digests that the registry says it does not have. Where it says nothing, the build will tell.
-pub(crate) async fn gone(
-    pins: BTreeMap<String, (ImageRef, Digest)>,
+/// A locked image that is about to be built from.
+pub(crate) struct Pin {
+    pub(crate) image: ImageRef,
+    pub(crate) digest: Digest,
+    /// Of the containers that are built from it.
+    pub(crate) platforms: BTreeSet<Platform>,
+}
+
+/// What is wrong with it.
+pub(crate) enum Fault {
+    Gone,
+    /// It is an image of other platforms.
+    NotFor(Platform),
+}
+
+/// What registries say is wrong with these. Where one says nothing, the build will tell.
+pub(crate) async fn faults(
+    pins: BTreeMap<String, Pin>,
     mirrors: &[Mirror],
     registry: &Client,
-) -> Vec<(String, Digest)> {
-    let asked = stream::iter(pins).map(|(name, (image, digest))| async move {
-        let source = mirrored(&image, mirrors).repository.digest(&digest);
-        let answer = super::in_time(registry.head_manifest(&source)).await;
-        matches!(answer, Ok(None)).then_some((name, digest))
+) -> Vec<(String, Digest, Fault)> {
+    let asked = stream::iter(pins).map(|(name, pin)| async move {
+        let found = super::in_time(fault(&pin, mirrors, registry)).await;
+        let fault = found.ok().flatten()?;
+        Some((name, pin.digest, fault))
     });
-    let mut gone: Vec<_> = asked
+    let mut faults: Vec<_> = asked
         .buffer_unordered(AT_ONCE)
         .filter_map(std::future::ready)
         .collect()
         .await;
-    gone.sort_by(|(a, _), (b, _)| a.cmp(b));
-    gone
+    faults.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    faults
+}
+
+async fn fault(
+    pin: &Pin,
+    mirrors: &[Mirror],
+    registry: &Client,
+) -> Result<Option<Fault>, images::Unread> {
+    let repository = mirrored(&pin.image, mirrors).repository;
+    let Some(raw) = registry
+        .get_manifest(&repository.digest(&pin.digest))
+        .await?
+    else {
+        return Ok(Some(Fault::Gone));
+    };
+    let lacks = if media_type::is_index(&raw.media_type) {
+        let mut platforms = pin.platforms.iter();
+        platforms.find(|platform| images::of_platform(&raw, platform).is_none())
+    } else {
+        let own = images::config(&raw, &repository, registry).await?.platform;
+        let differs =
+            |other: &&Platform| (&own.os, &own.architecture) != (&other.os, &other.architecture);
+        pin.platforms.iter().find(differs)
+    };
+    Ok(lacks.cloned().map(Fault::NotFor))
 }

@@ -1,9 +1,7 @@
 //! Build caches in S3, as far as the stack has it: the bucket is asked for before the build, and a builder that cannot is
-//! refused. What a builder that can is told is tested beside `cache/s3.rs`.
+//! refused. What a builder that can is told is tested beside `cache/s3`.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-
+use crate::support::aws::s3;
 use crate::support::bridge::Bridge;
 use crate::support::gate::{Answer, Gate, Rule};
 use crate::support::stack;
@@ -11,17 +9,7 @@ use crate::support::workspace::{Ended, Workspace, ended};
 
 /// Makes a bucket.
 fn make(bucket: &str) {
-    let mut stream = TcpStream::connect(stack::aws()).unwrap();
-    let scope = "AWS4-HMAC-SHA256 Credential=skiff-dev/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
-    write!(
-        stream,
-        "PUT /{bucket} HTTP/1.0\r\nHost: {}\r\nAuthorization: {scope}\r\nContent-Length: 0\r\n\r\n",
-        stack::aws()
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains(" 200 "), "{answer}");
+    assert_eq!(s3("PUT", &format!("/{bucket}"), "").0, 200);
 }
 
 /// A run with caches in this bucket. The stack has no builder that has S3, so that none gets far.

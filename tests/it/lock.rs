@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::registry::{delete, layers, manifest};
+use crate::support::registry::{self, delete, layers, manifest};
 use crate::support::stack;
 use crate::support::workspace::{Ended, Workspace, ended};
 
@@ -195,6 +195,59 @@ fn a_locked_image_that_is_gone_is_named_with_its_remedy() {
     good(&workspace.run(&["lock", "--update", &upstream.image()]));
     workspace.commit();
     workspace.deploy(&[]);
+}
+
+#[test]
+fn a_lock_that_disagrees_with_the_dockerfiles_says_where() {
+    let upstream = Upstream::new();
+    let workspace = pinned(&upstream);
+    good(&workspace.run(&["lock"]));
+    // The image of another platform, as somebody may have written it by hand.
+    let digest = foreign(&upstream);
+    let image = upstream.image();
+    let text = format!("version = 1\n[images]\n\"{image}\" = \"{digest}\"\n");
+    let stale = format!("\"stale.example/x:1\" = \"sha256:{}\"\n", "0".repeat(64));
+    workspace.write("containers.lock", format!("{text}{stale}"));
+    workspace.commit();
+    let ended = workspace.deploy(&["--release", "r1"]);
+    let said = [
+        "containers.lock has stale.example/x:1, which no Dockerfile uses",
+        "is locked as an image that is not for linux/amd64",
+        &format!("skiff lock --update {image}"),
+    ];
+    for text in said {
+        assert!(ended.stderr.contains(text), "{text}: {}", ended.stderr);
+    }
+    good(&workspace.run(&["lock", "--update"]));
+    workspace.commit();
+    let ended = workspace.deploy(&["--release", "r2"]);
+    for text in ["no Dockerfile uses", "is locked as an image"] {
+        assert!(!ended.stderr.contains(text), "{}", ended.stderr);
+    }
+}
+
+/// Puts an image beside the upstream one that is the same for another platform.
+fn foreign(upstream: &Upstream) -> String {
+    let repository = upstream.0.repository("base");
+    let mut config = registry::config(&repository, "latest");
+    config["architecture"] = "arm64".into();
+    let config = config.to_string();
+    let mut manifest = manifest(&repository, "latest").unwrap();
+    manifest["config"]["digest"] = registry::put_blob(&repository, config.as_bytes()).into();
+    manifest["config"]["size"] = config.len().into();
+    let types = [
+        ("docker.distribution.manifest.v2", "oci.image.manifest.v1"),
+        ("docker.container.image.v1", "oci.image.config.v1"),
+        (
+            "docker.image.rootfs.diff.tar.gzip",
+            "oci.image.layer.v1.tar+gzip",
+        ),
+    ];
+    let bytes = types.iter().fold(manifest.to_string(), |text, (from, to)| {
+        text.replace(from, to)
+    });
+    registry::put_manifest(&repository, "foreign", bytes.as_bytes());
+    registry::digest(bytes.as_bytes())
 }
 
 #[test]

@@ -8,7 +8,9 @@
 mod cache;
 mod cache_commands;
 mod cache_faults;
+mod cache_mounts;
 mod cache_s3;
+mod cache_s3_mounts;
 mod changes;
 mod contexts;
 mod credentials;

@@ -268,6 +268,31 @@ fn keys_of_another_cache_backend_and_a_folder_that_is_sent_are_refused() {
     says(&wrong, &texts);
     let good = "bucket = \"caches\"\nprefix = \"a/b/\"\nendpoint = \"http://localhost:9000\"\npath_style = true";
     assert_eq!(errors_of(&format!("[cache]\n{s3}\n{good}")), "good");
+    // A bucket may be for cache mounts alone, whatever build caches are in.
+    let mounts = "mounts = \"s3\"";
+    for backend in ["", s3, "backend = \"none\"", "backend = \"registry\""] {
+        let all = errors_of(&format!("[cache]\n{backend}\n{mounts}\n{good}"));
+        assert_eq!(all, "good", "{backend}");
+    }
+    insta::assert_snapshot!(errors_of(&format!("[cache]\n{mounts}\nprefix = \"a\"")), @r#"
+    error: `cache.bucket` is missing
+     --> containers.toml:6:1
+      |
+    6 | mounts = "s3"
+      | ^^^^^^ `mounts = "s3"` needs it
+      |
+      = help: write `bucket = "team-caches"`
+    "#);
+    let elsewhere = "mounts = \"registry\"\nprefix = \"a\"";
+    insta::assert_snapshot!(errors_of(&format!("[cache]\n{elsewhere}")), @r#"
+    error: `cache.prefix` is of no use here
+     --> containers.toml:7:1
+      |
+    7 | prefix = "a"
+      | ^^^^^^ belongs to caches in "s3"
+      |
+      = help: leave it out, or write `backend = "s3"` or `mounts = "s3"`
+    "#);
 }
 
 #[test]

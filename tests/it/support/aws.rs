@@ -86,6 +86,24 @@ pub(crate) fn call(action: &str, input: &Value) -> Value {
     serde_json::from_str(body).unwrap()
 }
 
+/// Calls the stack's S3. The path is a bucket's or an object's.
+pub(crate) fn s3(method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = std::net::TcpStream::connect(super::stack::aws()).unwrap();
+    let scope = "AWS4-HMAC-SHA256 Credential=skiff-dev/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: {}\r\nAuthorization: {scope}\r\nContent-Length: {}\r\n\r\n{body}",
+        super::stack::aws(),
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
 /// What [`Api`] answers to a call.
 pub(crate) enum Answer {
     /// A success.

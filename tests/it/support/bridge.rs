@@ -30,27 +30,42 @@ impl Bridge {
     pub(crate) fn unix(folder: &Path) -> Self {
         let path = folder.join("buildkitd.sock");
         let address = format!("unix://{}", path.display());
-        Self::start(address, Leads::ToBuildKit, |runtime, accept| {
-            let _entered = runtime.enter();
-            let listener = UnixListener::bind(path).unwrap();
-            runtime.spawn(async move {
-                while let Ok((client, _)) = listener.accept().await {
-                    accept(Box::new(client));
-                }
-            })
-        })
+        Self::start(
+            address,
+            Leads::ToBuildKit(stack_engine()),
+            |runtime, accept| {
+                let _entered = runtime.enter();
+                let listener = UnixListener::bind(path).unwrap();
+                runtime.spawn(async move {
+                    while let Ok((client, _)) = listener.accept().await {
+                        accept(Box::new(client));
+                    }
+                })
+            },
+        )
     }
 
     /// On a port of loopback, plain.
     pub(crate) fn tcp() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        Self::on(listener, None, Leads::ToBuildKit)
+        Self::on(listener, None, Leads::ToBuildKit(stack_engine()))
+    }
+
+    /// The same to the BuildKit of another engine (`unix://…`).
+    pub(crate) fn to(engine: &str) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = engine.strip_prefix("unix://").unwrap().to_owned();
+        Self::on(listener, None, Leads::ToBuildKit(socket))
     }
 
     /// On a port of loopback, for clients that [`Certificates`] admit.
     pub(crate) fn mtls(certificates: &Certificates) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        Self::on(listener, Some(certificates.server("h2")), Leads::ToBuildKit)
+        Self::on(
+            listener,
+            Some(certificates.server("h2")),
+            Leads::ToBuildKit(stack_engine()),
+        )
     }
 
     /// The same to the whole API of the engine.
@@ -59,7 +74,7 @@ impl Bridge {
         Self::on(
             listener,
             Some(certificates.server("http/1.1")),
-            Leads::ToEngine,
+            Leads::ToEngine(stack_engine()),
         )
     }
 
@@ -69,7 +84,7 @@ impl Bridge {
         Self::on(
             std::net::TcpListener::bind(address).unwrap(),
             None,
-            Leads::ToBuildKit,
+            Leads::ToBuildKit(stack_engine()),
         )
     }
 
@@ -111,7 +126,9 @@ impl Bridge {
         let connections = Arc::<Mutex<JoinSet<()>>>::default();
         let (all, handle) = (Arc::clone(&connections), runtime.handle().clone());
         let accept = move |client: Box<dyn Duplex>| {
-            all.lock().unwrap().spawn_on(pass(client, leads), &handle);
+            all.lock()
+                .unwrap()
+                .spawn_on(pass(client, leads.clone()), &handle);
         };
         let listener = listen(&runtime, Box::new(accept));
         Self {
@@ -157,18 +174,23 @@ impl Drop for Bridge {
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-#[derive(Clone, Copy)]
+/// To which socket a connection is passed, and what of it.
+#[derive(Clone)]
 enum Leads {
-    ToBuildKit,
-    ToEngine,
+    ToBuildKit(String),
+    ToEngine(String),
+}
+
+/// The socket of the stack's engine.
+fn stack_engine() -> String {
+    let address = &stack::variables()["DOCKER_HOST"];
+    address.strip_prefix("unix://").unwrap().to_owned()
 }
 
 async fn pass(mut client: Box<dyn Duplex>, leads: Leads) {
-    let socket = stack::variables()["DOCKER_HOST"]
-        .strip_prefix("unix://")
-        .unwrap();
+    let (Leads::ToBuildKit(socket) | Leads::ToEngine(socket)) = &leads;
     let mut engine = UnixStream::connect(socket).await.unwrap();
-    if let Leads::ToEngine = leads {
+    if let Leads::ToEngine(_) = leads {
         let _ = tokio::io::copy_bidirectional(&mut client, &mut engine).await;
         return;
     }

@@ -9,6 +9,7 @@ pub(crate) mod image;
 pub(crate) mod quotas;
 pub(crate) mod registry;
 pub(crate) mod releases;
+pub(crate) mod s3_builder;
 pub(crate) mod stack;
 pub(crate) mod terminal;
 pub(crate) mod trees;

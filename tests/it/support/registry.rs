@@ -133,7 +133,8 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex.concat())
 }
 
-fn put_blob(repository: &str, content: &[u8]) -> String {
+/// Puts a blob, and returns its digest.
+pub(crate) fn put_blob(repository: &str, content: &[u8]) -> String {
     let (status, head, _) = send(
         "POST",
         &format!("/v2/{repository}/blobs/uploads/"),

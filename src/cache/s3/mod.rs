@@ -1,31 +1,29 @@
-//! Build caches in an S3 bucket. The builder reads and writes them (BuildKit `cache/remotecache/s3`); skiff sees before the
-//! build that the bucket can be used and which cache is there, by signed HEADs, and hands over credentials.
+//! Caches in an S3 bucket. The builder reads and writes them (BuildKit `cache/remotecache/s3`); skiff sees before the build
+//! that the bucket can be used and which cache is there, by signed requests, and hands over credentials. Carried cache
+//! mounts are such caches too, each with a note beside it ([`note`]).
 //!
 //! What must stay true: credentials are in memory and in the attributes of a solve only. They are asked for anew for each
 //! solve, as what was handed over at the beginning of a long run may have ended at its end.
 
+pub(crate) mod kept;
+pub(crate) mod note;
+mod objects;
+
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::Region;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
-use aws_sigv4::http_request::{
-    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
-    UriPathNormalizationMode, sign,
-};
-use aws_sigv4::sign::v4;
 use http::StatusCode;
 use reqwest::redirect::Policy;
 
 use crate::aws;
 use crate::buildkit::solve::Attributes;
-use crate::clock;
 use crate::manifest::model::S3Settings;
 use crate::reference::RegistryHost;
 use crate::registry::innermost;
-use crate::retry::{Failure, RetryPolicy, retry};
 
 /// Where BuildKit keeps the manifests below the prefix (`cache/remotecache/s3`, `manifests_prefix`).
 const MANIFESTS: &str = "manifests/";
@@ -33,14 +31,6 @@ const MANIFESTS: &str = "manifests/";
 /// The longest waits of one request.
 const CONNECT: Duration = Duration::from_secs(5);
 const TOTAL: Duration = Duration::from_secs(20);
-
-/// A bucket out of reach costs seconds, and then the caches.
-const PATIENCE: RetryPolicy = RetryPolicy {
-    retries: 3,
-    first_delay: Duration::from_millis(200),
-    max_delay: Duration::from_secs(2),
-    deadline: Duration::from_secs(15),
-};
 
 /// A cache in a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +43,8 @@ pub(crate) struct S3Place {
 }
 
 impl S3Place {
-    fn key(&self) -> String {
+    /// Of what the builder writes there: a list of layers, and of the steps that they are of.
+    pub(crate) fn key(&self) -> String {
         format!("{}{MANIFESTS}{}", self.prefix, self.name)
     }
 }
@@ -88,6 +79,10 @@ pub(crate) enum S3Error {
     Missing,
     #[error("it may not be looked at with these credentials")]
     Forbidden,
+    #[error("it may not be written to with these credentials")]
+    ReadOnly,
+    #[error("nothing in it may be deleted with these credentials")]
+    KeepsAll,
     #[error("it is in {0}, and {1} was asked")]
     Elsewhere(String, String),
     #[error("it answers with HTTP {0}")]
@@ -96,6 +91,8 @@ pub(crate) enum S3Error {
     Unreachable(String),
     #[error("its URL is none: {0}")]
     Url(String),
+    #[error("its answer cannot be read: {0}")]
+    Answer(String),
 }
 
 impl S3Error {
@@ -107,11 +104,12 @@ impl S3Error {
             Self::Missing => {
                 "see `bucket` below [cache], and make the bucket if it is to be that one"
             }
-            Self::Forbidden => {
+            Self::Forbidden | Self::ReadOnly => {
                 "allow s3:ListBucket on the bucket, and s3:GetObject and s3:PutObject on what is in it, to this principal"
             }
+            Self::KeepsAll => "allow s3:DeleteObject on what is in it to this principal",
             Self::Elsewhere(..) => "write that `region` below [cache]",
-            Self::Status(_) | Self::Unreachable(_) | Self::Url(_) => {
+            Self::Status(_) | Self::Unreachable(_) | Self::Url(_) | Self::Answer(_) => {
                 "see `endpoint` and `path_style` below [cache], and the network"
             }
         }
@@ -168,69 +166,6 @@ impl Bucket {
         let provided = self.0.credentials.provide_credentials().await;
         // Its text names the place that was asked, and never what was found there.
         provided.map_err(|error| S3Error::NoCredentials(error.to_string()))
-    }
-
-    /// Success or "not found"; all else is an error.
-    async fn head(&self, key: &str) -> Result<StatusCode, S3Error> {
-        let url = self.url(key);
-        retry(PATIENCE, || async {
-            self.attempt(&url).await.map_err(|error| match error {
-                S3Error::Unreachable(_) | S3Error::Status(429 | 500..) => {
-                    Failure::Transient { error, after: None }
-                }
-                error => Failure::Permanent(error),
-            })
-        })
-        .await
-    }
-
-    async fn attempt(&self, url: &str) -> Result<StatusCode, S3Error> {
-        let request = self.signed(url).await?;
-        let request = reqwest::Request::try_from(request.map(|()| reqwest::Body::default()))
-            .map_err(|error| S3Error::Url(error.to_string()))?;
-        let answer = self.0.http.execute(request).await;
-        let answer = answer.map_err(|error| S3Error::Unreachable(innermost(&error)))?;
-        let region = answer.headers().get("x-amz-bucket-region");
-        let region = region.and_then(|region| region.to_str().ok());
-        if let Some(region) = region.filter(|region| *region != self.0.region) {
-            return Err(S3Error::Elsewhere(region.into(), self.0.region.clone()));
-        }
-        match answer.status() {
-            status if status.is_success() => Ok(status),
-            StatusCode::NOT_FOUND => Ok(StatusCode::NOT_FOUND),
-            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Err(S3Error::Forbidden),
-            status => Err(S3Error::Status(status.as_u16())),
-        }
-    }
-
-    /// A HEAD with a signature (AWS Signature Version 4, as S3 wants it).
-    async fn signed(&self, url: &str) -> Result<http::Request<()>, S3Error> {
-        let mut settings = SigningSettings::default();
-        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-        settings.percent_encoding_mode = PercentEncodingMode::Single;
-        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-        let identity = self.credentials().await?.into();
-        let wrong = |error: &dyn fmt::Display| S3Error::Url(error.to_string());
-        let parameters = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.0.region)
-            .name("s3")
-            .time(SystemTime::from(clock::timestamp()))
-            .settings(settings)
-            .build()
-            .map_err(|error| wrong(&error))?
-            .into();
-        let body = SignableBody::Bytes(&[]);
-        let unsigned = SignableRequest::new("HEAD", url, std::iter::empty(), body);
-        let unsigned = unsigned.map_err(|error| wrong(&error))?;
-        let (instructions, _) = sign(unsigned, &parameters)
-            .map_err(|error| wrong(&error))?
-            .into_parts();
-        let mut request = http::Request::head(url)
-            .body(())
-            .map_err(|error| wrong(&error))?;
-        instructions.apply_to_request_http1x(&mut request);
-        Ok(request)
     }
 
     fn url(&self, key: &str) -> String {

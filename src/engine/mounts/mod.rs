@@ -1,27 +1,31 @@
 //! Cache mounts carried across runners: filled before the build that mounts them, kept after the release. Nothing that goes
 //! wrong here is more than a warning.
 //!
-//! What must stay true: a mount with something in it is never overwritten, an image with something in it is never
-//! replaced by an empty or partial one (the step that copies out fails, and nothing is pushed), and only runs of branches
-//! that move a channel write.
+//! What must stay true: a mount with something in it is never overwritten, a version with something in it is never
+//! replaced by an empty or partial one (the step that copies out fails, and nothing is written), and only runs of branches
+//! that move a channel write. [`images`] and [`bucket`] are the places where versions are.
+
+mod bucket;
+mod images;
+mod solve;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::solve::{OwnBuild, run};
+use self::versions::{Content, Kept, Versions, note_losses};
 use super::event::EventKind;
 use super::job::Shared;
-use super::solve_request::{credentials, pins};
 use super::steps::Steps;
-use super::versions::{Kept, Versions, note_losses};
 use crate::buildkit::new_id;
-use crate::buildkit::solve::{Attributes, Solve, SolveError, solve};
-use crate::buildkit::status::StatusUpdate;
-use crate::cache::labels::{self, COLD, ID, INPUTS};
-use crate::cache::mounts::{self, CacheMount, LARGEST, NAMESPACE, Said, kib};
+use crate::cache::mounts::{self, CacheMount, LARGEST, Said, kib};
+use crate::cache::s3::note::MountNote;
+use crate::cache::stored::Place;
 use crate::clock;
+use crate::manifest::model::CacheMounts;
 use crate::plan::{Carrying, PlannedContainer};
 use crate::reference::ImageRef;
 
@@ -96,11 +100,15 @@ pub(super) async fn bring(
 ) -> Vec<Carried> {
     let mut carried = Vec::new();
     let container = &planned.container;
+    if matches!(planned.mounts_in, CacheMounts::S3(_)) && shared.bucket.is_none() {
+        // It cannot be used; that was said before the first build.
+        return carried;
+    }
     for (mount, base) in found(planned, parents).await {
         let platform = &container.platforms[0];
-        let tags = mount.tags(container, platform);
-        let repository = container.trusted_cache();
-        let (versions, unusable) = Versions::read(repository, tags, platform, shared).await;
+        let places = mount.places(container, platform, &planned.mounts_in);
+        let (versions, mut unusable) = Versions::read(places, &mount, platform, shared).await;
+        unusable.dedup();
         for why in unusable {
             let message = format!("cannot be fetched: {why}");
             warn(planned, &mount, &message, shared).await;
@@ -168,19 +176,17 @@ async fn fill(
     cancel: &CancellationToken,
 ) {
     let started = clock::now();
-    let image = kept.image.repository.digest(&kept.digest);
-    let text = carried.mount.filling(&carried.base, &image, &new_id());
     // Two containers that mount the same fill it once.
     let _turn = shared.filling.lock().await;
-    let solved = run(&text, BTreeMap::new(), None, planned, shared, cancel);
-    let why = match tokio::time::timeout(FILL_LIMIT, solved).await {
+    let work = fill_from(&kept, carried, planned, shared, cancel);
+    let why = match tokio::time::timeout(FILL_LIMIT, work).await {
         Ok((Some(Said::Full { size, seconds }), Ok(()))) => {
             let copying = seconds.unwrap_or_default();
             let seconds = started.elapsed().as_secs_f64();
             let filled = EventKind::MountFilled {
                 container: planned.container.name.clone(),
                 mount: carried.mount.id.clone(),
-                reference: kept.image.to_string(),
+                reference: kept.place().to_string(),
                 kib: kib(&size),
                 seconds,
             };
@@ -192,12 +198,44 @@ async fn fill(
             });
             return shared.events.send(filled).await;
         }
-        Ok((_, Ok(()))) => return,
+        // Steps that the builder does not find look at the mount, too, and fail where it is in use.
+        Ok((_, Ok(())) | (Some(Said::Same | Said::Large(_)), Err(_))) => return,
+        Ok((Some(Said::Empty), Err(_))) => {
+            "the builder does not find what was kept there: it is gone, or another version of BuildKit kept it".to_owned()
+        }
         Ok((_, Err(why))) => why,
         Err(_) => format!("not done within {} s", FILL_LIMIT.as_secs()),
     };
-    let message = format!("was not filled from {image}: {why}");
+    let message = format!("was not filled from {}: {why}", kept.place());
     warn(planned, &carried.mount, &message, shared).await;
+}
+
+/// Copies a version into the mount, unless something is in it. Returns what the step said, and how it ended.
+async fn fill_from(
+    kept: &Kept,
+    carried: &Carried,
+    planned: &PlannedContainer,
+    shared: &Shared,
+    cancel: &CancellationToken,
+) -> (Option<Said>, Result<(), String>) {
+    let (mount, base) = (&carried.mount, &carried.base);
+    let build = match &kept.content {
+        Content::Image { image, digest } => {
+            let image = image.repository.digest(digest).to_string();
+            Ok(OwnBuild {
+                dockerfile: mount.filling(base, &image, &new_id()),
+                ..OwnBuild::default()
+            })
+        }
+        Content::Steps { version, note } => {
+            let platform = &planned.container.platforms[0];
+            bucket::filling(version, note, mount, base, platform, shared).await
+        }
+    };
+    match build {
+        Ok(build) => run(build, planned, shared, cancel).await,
+        Err(why) => (None, Err(why)),
+    }
 }
 
 /// Takes down which steps ran, and tells what the mounts that were filled have saved.
@@ -221,6 +259,13 @@ pub(super) async fn measure(
     }
 }
 
+/// What is noted with a version that is kept.
+struct Measured {
+    /// Seconds of its step with an empty mount.
+    cold: Option<f64>,
+    losses: u32,
+}
+
 /// Keeps the mounts whose steps ran, for the next runner.
 pub(super) async fn keep(
     carried: &[Carried],
@@ -235,39 +280,15 @@ pub(super) async fn keep(
     for (one, ran) in carried.filter_map(|one| Some((one, one.ran?))) {
         let started = clock::now();
         let mount = &one.mount;
-        let Some(place) = one.versions.place(mount.inputs.as_deref()) else {
+        let Some((place, before)) = one.versions.place(mount.inputs.as_deref()) else {
             continue;
         };
-        let known = one.filled.as_ref().map_or("", |filled| &filled.size);
-        let text = mount.keeping(&one.base, known, &new_id());
-        let image = [
-            ("name", place.to_string()),
-            ("push", "true".into()),
-            ("store", "false".into()),
-            ("unpack", "false".into()),
-            ("oci-mediatypes", "true".into()),
-            ("compression", "zstd".into()),
-        ];
-        let image = image.map(|(name, value)| (name.to_owned(), value));
-        let cold = one.cold.or(one.filled.is_none().then_some(ran));
-        let labels = [
-            (ID, Some(mount.id.clone())),
-            (INPUTS, mount.inputs.clone()),
-            (COLD, cold.map(|seconds| format!("{seconds:.1}"))),
-            (labels::LOSSES, Some(one.losses().to_string())),
-        ];
-        let labels = labels
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
-        let solved = run(
-            &text,
-            labels.collect(),
-            Some(image.into()),
-            planned,
-            shared,
-            cancel,
-        );
-        let why = match tokio::time::timeout(KEEP_LIMIT, solved).await {
+        let measured = Measured {
+            cold: one.cold.or(one.filled.is_none().then_some(ran)),
+            losses: one.losses(),
+        };
+        let work = keep_in(&place, before, one, &measured, planned, shared, cancel);
+        let why = match tokio::time::timeout(KEEP_LIMIT, work).await {
             Ok((Some(Said::Full { size, .. }), Ok(()))) => {
                 let kept = EventKind::MountKept {
                     container: planned.container.name.clone(),
@@ -299,6 +320,41 @@ pub(super) async fn keep(
     }
 }
 
+/// Keeps a mount in this place. Returns what its step said, and how it ended.
+async fn keep_in(
+    place: &Place,
+    before: Option<&Kept>,
+    one: &Carried,
+    measured: &Measured,
+    planned: &PlannedContainer,
+    shared: &Shared,
+    cancel: &CancellationToken,
+) -> (Option<Said>, Result<(), String>) {
+    let (mount, base) = (&one.mount, &one.base);
+    let known = one.filled.as_ref().map_or("", |filled| &filled.size);
+    let version = match place {
+        Place::Registry(image) => {
+            let dockerfile = mount.keeping(base, known, &new_id());
+            let build = images::keeping(image, mount, dockerfile, measured);
+            return run(build, planned, shared, cancel).await;
+        }
+        Place::S3(version) => version,
+    };
+    let made = bucket::keeping(version, mount, base, known, planned, shared).await;
+    let (build, note): (OwnBuild, MountNote) = match made {
+        Ok(made) => made,
+        Err(why) => return (None, Err(why)),
+    };
+    let (said, ended) = run(build, planned, shared, cancel).await;
+    if ended.is_err() || !matches!(said, Some(Said::Full { .. })) {
+        return (said, ended);
+    }
+    (
+        said,
+        bucket::settle(version, note, measured, before, shared).await,
+    )
+}
+
 /// Notes with what is kept already whether it has paid this time.
 async fn note(one: &Carried, planned: &PlannedContainer, shared: &Shared) {
     let losses = one.losses();
@@ -317,79 +373,4 @@ async fn warn(planned: &PlannedContainer, mount: &CacheMount, what: &str, shared
         .events
         .warn(Some(&planned.container.name), message)
         .await;
-}
-
-/// Builds one of our own Dockerfiles beside the container's: on its platform, with its mirrors, without network. Returns
-/// what its step said, and how it ended.
-async fn run(
-    dockerfile: &str,
-    labels: BTreeMap<&str, String>,
-    image: Option<Attributes>,
-    planned: &PlannedContainer,
-    shared: &Shared,
-    cancel: &CancellationToken,
-) -> (Option<Said>, Result<(), String>) {
-    const LOCAL: &str = "mounts";
-    let folder = match written(dockerfile) {
-        Ok(folder) => folder,
-        Err(error) => return (None, Err(error.to_string())),
-    };
-    let served = shared.files.serve(LOCAL, folder.path()).await;
-    let (files, session) = match (served, credentials(shared).await) {
-        (Ok(files), Ok(session)) => (files, session),
-        (Err(status), _) => return (None, Err(status.message().to_owned())),
-        (_, Err(error)) => return (None, Err(error.to_string())),
-    };
-    let container = &planned.container;
-    let mut frontend = Attributes::from([
-        ("platform".into(), container.platforms[0].to_string()),
-        ("dockerfilekey".into(), LOCAL.into()),
-        (format!("local-sessionid:{LOCAL}"), files.session.id.clone()),
-        ("force-network-mode".into(), "none".into()),
-    ]);
-    if let Some(namespace) = container.args.get(NAMESPACE) {
-        frontend.insert(format!("build-arg:{NAMESPACE}"), namespace.clone());
-    }
-    for (name, value) in labels {
-        frontend.insert(format!("label:{name}"), value);
-    }
-    let request = Solve {
-        session: session.id.clone(),
-        frontend,
-        mirrors: planned.mirrors.clone(),
-        pins: pins(planned),
-        image,
-        ..Solve::default()
-    };
-    let (sender, mut updates) = mpsc::channel::<StatusUpdate>(16);
-    let listen = async {
-        let (mut output, mut errors): (Vec<u8>, Vec<u8>) = Default::default();
-        while let Some(update) = updates.recv().await {
-            for log in update.logs {
-                let lines = if log.stderr { &mut errors } else { &mut output };
-                lines.extend(log.bytes);
-            }
-        }
-        let said = String::from_utf8_lossy(&output)
-            .lines()
-            .find_map(Said::read);
-        let errors = String::from_utf8_lossy(&errors);
-        (said, errors.lines().last().map(str::to_owned))
-    };
-    let solving = solve(&shared.builder, request, cancel, sender);
-    let (result, (said, complaint)) = tokio::join!(solving, listen);
-    let result = match result {
-        Ok(_) => Ok(()),
-        Err(SolveError::Cancelled) => Err("interrupted".to_owned()),
-        // The builder's own message has the whole script in it.
-        Err(SolveError::Failed(error)) => Err(complaint.unwrap_or(error.message)),
-    };
-    (said, result)
-}
-
-/// A folder with this Dockerfile.
-fn written(dockerfile: &str) -> std::io::Result<tempfile::TempDir> {
-    let folder = tempfile::tempdir()?;
-    std::fs::write(folder.path().join("Dockerfile"), dockerfile)?;
-    Ok(folder)
 }
