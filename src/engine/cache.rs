@@ -15,8 +15,10 @@ use super::files::FileSessions;
 use super::job::{Built, Shared};
 use super::mounts;
 use super::solve_request::{Sessions, solve_request};
+use super::steps::is_dockerfile_step;
 use crate::buildkit::session::content::store::BlobStore;
 use crate::buildkit::solve::{Attributes, SolveError, solve};
+use crate::buildkit::status::{StatusUpdate, Vertex};
 use crate::cache::candidates::{BuildCache, CachePlace};
 use crate::cache::labels::STEPS;
 use crate::cache::s3::S3Error;
@@ -94,8 +96,13 @@ async fn hashes(planned: &PlannedContainer) -> Vec<String> {
 
 /// The hashes of the steps of a cache; none where it does not say.
 async fn noted_steps(place: &CachePlace, shared: &Shared) -> Vec<String> {
-    let CachePlace::Registry(reference) = place else {
-        return vec![];
+    let reference = match place {
+        CachePlace::Registry(reference) => reference,
+        CachePlace::S3(place) => match &shared.bucket {
+            Some(bucket) => return bucket.steps(place).await,
+            None => return vec![],
+        },
+        CachePlace::Folder(_) => return vec![],
     };
     let Ok(Some(raw)) = shared.registry.get_manifest(reference).await else {
         return vec![];
@@ -233,8 +240,7 @@ async fn lacks(place: &CachePlace, shared: &Shared) -> Option<String> {
             let found = tokio::task::spawn_blocking(move || local::find(&folder)).await;
             found.ok()?.err().map(|error| error.to_string())
         }
-        // Its blobs are looked at by the builder alone.
-        CachePlace::S3(_) => None,
+        CachePlace::S3(place) => shared.bucket.as_ref()?.lacks(place).await,
     }
 }
 
@@ -331,9 +337,22 @@ async fn solve_for_cache(
     // be something else than what was released.
     request.frontend.remove("no-cache");
     let secrets = request.cache_export.as_ref().map(|(_, to)| s3::secrets(to));
-    let (sender, mut updates) = mpsc::channel(16);
-    let ignore = async { while updates.recv().await.is_some() {} };
-    let (result, ()) = tokio::join!(solve(&shared.builder, request, cancel, sender), ignore);
+    let (sender, mut updates) = mpsc::channel::<StatusUpdate>(16);
+    let (stop, mut anew) = (cancel.child_token(), None);
+    let watch = async {
+        while let Some(update) = updates.recv().await {
+            if let Some(step) = update.vertices.into_iter().find(runs_anew) {
+                anew = Some(step.name);
+                stop.cancel();
+            }
+        }
+    };
+    let (result, ()) = tokio::join!(solve(&shared.builder, request, &stop, sender), watch);
+    if let (Err(SolveError::Cancelled), Some(step)) = (&result, anew) {
+        return Err(format!(
+            "the builder does not have the step any more, and would run it anew: {step}"
+        ));
+    }
     let response = match result {
         Ok(response) => response,
         Err(SolveError::Cancelled) => return Err("interrupted".into()),
@@ -345,11 +364,19 @@ async fn solve_for_cache(
     };
     // BuildKit `cache/remotecache/export.go`: the descriptor of what it wrote.
     let descriptor = response.get("cache.manifest").cloned();
+    // Only where several may be chosen from does it matter which steps it has, and the cache is as good without.
+    let several = planned.build_cache.one_of_several;
     match place {
-        CachePlace::S3(_) => Ok(()),
+        CachePlace::S3(place) => {
+            if let Some(bucket) = shared.bucket.as_ref().filter(|_| several) {
+                let noted = bucket.note_steps(place, &hashes(planned).await).await;
+                if let Err(error) = noted {
+                    tracing::warn!(%place, %error, "the steps of the cache are not noted");
+                }
+            }
+            Ok(())
+        }
         CachePlace::Registry(reference) => {
-            // Only where several may be chosen from does it matter, and the cache is as good without it.
-            let several = planned.build_cache.one_of_several;
             if let Some(written) = descriptor.filter(|_| several).and_then(|d| digest_in(&d)) {
                 let noted = note_steps(reference, &written, planned, shared).await;
                 if let Err(why) = noted {
@@ -366,6 +393,13 @@ async fn solve_for_cache(
             kept.map_err(|error| error.to_string())
         }
     }
+}
+
+/// A command of the Dockerfile that really runs. What it makes now is something else than what was released: the next run
+/// would build on that, and children of this container would find none of their steps.
+fn runs_anew(vertex: &Vertex) -> bool {
+    let runs = vertex.started.is_some() && !vertex.cached;
+    runs && is_dockerfile_step(&vertex.name) && vertex.name.contains("] RUN ")
 }
 
 /// The digest in a descriptor.

@@ -20,13 +20,22 @@ pub(crate) fn on(
     workspace: &Workspace,
     arguments: &[&str],
 ) -> (Ended, Vec<Value>) {
+    on_by(workspace, arguments, &engine.address())
+}
+
+/// The same with the engine at this address.
+pub(crate) fn on_by(
+    workspace: &Workspace,
+    arguments: &[&str],
+    engine: &str,
+) -> (Ended, Vec<Value>) {
     // A key of its own, so that nothing is skipped; no step sees it.
     workspace.write("run", format!("{arguments:?}"));
     workspace.commit();
     let events = tempfile::NamedTempFile::new().unwrap();
     let path = events.path().to_string_lossy().into_owned();
     let mut command = workspace.skiff(&[&["deploy", "--events", &path], arguments].concat());
-    command.env("DOCKER_HOST", engine.address());
+    command.env("DOCKER_HOST", engine);
     let ended = ended(command);
     assert_eq!(ended.code, 0, "{}\n{}", ended.stdout, ended.stderr);
     let text = std::fs::read_to_string(events.path()).unwrap();

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::cache::{OFFLINE, events, imported, on_a_fresh_runner, steps};
+use crate::cache::{OFFLINE, events, imported, on, on_a_fresh_runner, steps};
 use crate::support::gate::{Answer, Gate};
 use crate::support::registry::{self, layers, manifest, put_manifest};
-use crate::support::stack;
+use crate::support::stack::{self, SecondEngine};
 use crate::support::workspace::{Ended, Workspace};
 
 const DOCKERFILE: &str = "FROM BUSYBOX\nRUN head -c 100000 /dev/urandom > /deps\nCOPY main.py /\nRUN cat /main.py > /app\n";
@@ -92,6 +92,29 @@ fn a_layer_that_is_gone_costs_a_second_build_and_not_the_deploy() {
     let warnings = events(&told, "warning");
     let said = warnings[0]["message"].as_str().unwrap();
     assert!(said.contains("without the cache"), "{said}");
+}
+
+#[test]
+fn what_would_have_to_run_anew_for_it_is_not_exported() {
+    let workspace = Workspace::with(&[("etl", "FROM BUSYBOX\nRUN date > /deps\n")]);
+    let engine = SecondEngine::fresh();
+    let address = engine.address();
+    // The builder forgets what it built before it is asked for it again.
+    let gate = Gate::scripted(stack::registry(), move |asked| {
+        if asked.method == "PUT" && asked.path.ends_with("/manifests/latest") {
+            let prune = ["-H", &address, "builder", "prune", "--all", "--force"];
+            stack::docker(&prune);
+        }
+        None
+    });
+    workspace.manifest_for(&gate.host(), OFFLINE);
+    let (ended, told) = on(&engine, &workspace, &["--release", "r1"]);
+    let warnings = events(&told, "warning");
+    let said = warnings[0]["message"].as_str().unwrap();
+    assert!(said.contains("was not exported"), "{said}");
+    assert!(said.contains("run it anew: [2/2] RUN date"), "{said}");
+    let tags = registry::tags(&workspace.repository("etl"));
+    assert_eq!(tags, ["latest", "r1"], "{}", ended.stderr);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! solve, as what was handed over at the beginning of a long run may have ended at its end.
 
 pub(crate) mod kept;
+mod layers;
 pub(crate) mod note;
 mod objects;
 

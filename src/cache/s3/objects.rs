@@ -47,6 +47,12 @@ impl Bucket {
         Ok(Some(body(answer).await?))
     }
 
+    /// Whether it is there, and what is in it may be read, which a HEAD does not tell. Its bytes are left where they are.
+    pub(super) async fn readable(&self, key: &str) -> Result<bool, S3Error> {
+        let answer = self.ask(&Method::GET, &self.url(key), &Bytes::new()).await;
+        Ok(answer?.status() != StatusCode::NOT_FOUND)
+    }
+
     /// Writes an object, whatever was there.
     pub(crate) async fn put(&self, key: &str, bytes: &Bytes) -> Result<(), S3Error> {
         match self.ask(&Method::PUT, &self.url(key), bytes).await {

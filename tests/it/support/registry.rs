@@ -222,3 +222,10 @@ pub(crate) fn delete(repository: &str, tag: &str) {
     );
     assert_eq!(status, 202, "{head}");
 }
+
+/// Takes a blob away from a repository, as its collection of garbage does.
+pub(crate) fn delete_blob(repository: &str, digest: &str) {
+    let path = format!("/v2/{repository}/blobs/{digest}");
+    let (status, head, _) = send("DELETE", &path, "text/plain", b"");
+    assert_eq!(status, 202, "{head}");
+}

@@ -80,6 +80,11 @@ impl S3Builder {
         &self.address
     }
 
+    /// Repository and tag that have a cache of this name, prefix included.
+    pub(crate) fn keeps(bucket: &str, name: &str) -> (String, String) {
+        (format!("s3/{bucket}"), name.replace('/', "-"))
+    }
+
     /// In the order in which it was told.
     pub(crate) fn told(&self) -> Vec<Told> {
         self.told.lock().unwrap().clone()
@@ -96,8 +101,8 @@ impl Drop for S3Builder {
 
 /// Where the registry has what is in the bucket by this name.
 fn instead(attributes: &HashMap<String, String>) -> (String, String) {
-    let tag = format!("{}{}", attributes["prefix"], attributes["name"]).replace('/', "-");
-    (format!("s3/{}", attributes["bucket"]), tag)
+    let name = format!("{}{}", attributes["prefix"], attributes["name"]);
+    S3Builder::keeps(&attributes["bucket"], &name)
 }
 
 struct Passing {
