@@ -11,6 +11,7 @@ use std::io::{self, BufRead, BufReader, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::git::{Checkout, GitError, run, run_with_magic};
 use crate::context::entry::Entry;
@@ -46,6 +47,9 @@ struct Stat {
     owner: (u32, u32),
     size: u32,
 }
+
+/// Records that room is made for before they are read.
+const MOST_AT_ONCE: usize = 1 << 20;
 
 /// Files that no attribute lets git convert, whatever sets it: in the tree, in `.git/info`, the user's or the system's.
 const UNCONVERTED: &str = ":(attr:!filter !text !eol !ident !working-tree-encoding !crlf)";
@@ -116,17 +120,29 @@ impl Index {
         if !prefix.is_empty() {
             prefix.push(b'/');
         }
+        // Who goes through the folder comes to its files in nearly the index's order.
+        let next = AtomicUsize::new(0);
         Arc::new(move |entry: &Entry, metadata: &Metadata| {
-            let path = [&prefix, entry.path.as_bytes()].concat();
-            index.id(&path, metadata)
+            let at = index.find(&prefix, entry.path.as_bytes(), next.load(Relaxed))?;
+            next.store(at + 1, Relaxed);
+            let record = &index.records[at];
+            (record.stat == stat(metadata).hash()).then_some(record.id)
         })
     }
 
-    fn id(&self, path: &[u8], metadata: &Metadata) -> Option<BlobId> {
+    /// The place of the record of a file, perhaps `likely`.
+    fn find(&self, prefix: &[u8], rest: &[u8], likely: usize) -> Option<usize> {
         let of = |record: &Record| &self.paths[record.start..][..record.length as usize];
-        let found = self.records.binary_search_by(|record| of(record).cmp(path));
-        let record = &self.records[found.ok()?];
-        (record.stat == stat(metadata).hash()).then_some(record.id)
+        let is_it = |record: &Record| of(record).strip_prefix(prefix) == Some(rest);
+        if self.records.get(likely).is_some_and(is_it) {
+            return Some(likely);
+        }
+        let order = |record: &Record| {
+            let path = of(record);
+            let (start, end) = path.split_at(path.len().min(prefix.len()));
+            start.cmp(prefix).then_with(|| end.cmp(rest))
+        };
+        self.records.binary_search_by(order).ok()
     }
 }
 
@@ -210,6 +226,8 @@ fn parse(bytes: impl BufRead, written: &Metadata) -> Option<Index> {
     }
     let count = rest.number()?;
     let mut index = Index::default();
+    // A file that lies about its length ends soon.
+    index.records.reserve((count as usize).min(MOST_AT_ONCE));
     let mut path = Vec::new();
     for _ in 0..count {
         let ctime = (rest.number()?, rest.number()?);
