@@ -28,6 +28,20 @@ impl RetryPolicy {
         max_delay: Duration::from_secs(8),
         deadline: Duration::from_mins(1),
     };
+
+    /// For a question to a registry without whose answer a run goes on, though it may build more than it had to.
+    pub(crate) const QUESTION: Self = Self {
+        deadline: Duration::from_secs(12),
+        ..Self::REGISTRY
+    };
+
+    /// For the questions of who only wants to know what a run would do, perhaps where there is no network at all.
+    pub(crate) const DRY_RUN: Self = Self {
+        retries: 2,
+        first_delay: Duration::from_millis(200),
+        max_delay: Duration::from_secs(1),
+        deadline: Duration::from_secs(3),
+    };
 }
 
 /// What an attempt says of its failure.

@@ -39,6 +39,7 @@ use crate::release::record::Home;
 use crate::release::store::Store;
 use crate::report::output::{self, Output};
 use crate::report::{self, Progress, failure, metadata, summary};
+use crate::retry::RetryPolicy;
 
 /// How often a run that is named by the time waits for another name.
 const OTHER_NAMES: usize = 10;
@@ -88,7 +89,10 @@ async fn attempt(
         ecr,
         ..CredentialSources::new(environment.docker_config())
     };
-    let client = client(&project.manifest, credentials.clone());
+    let mut client = client(&project.manifest, credentials.clone());
+    if request.dry_run {
+        client = client.trying(RetryPolicy::DRY_RUN);
+    }
     let looked = tokio::select! {
         looked = look(&project, &survey, request, &credentials, &client) => looked,
         () = cancel.cancelled() => return Err(interrupted()),

@@ -365,12 +365,7 @@ async fn push(
 fn mirror_help(planned: &PlannedContainer, message: &str) -> Option<String> {
     // The builder says the Dockerfile's name, and the address that it asked.
     let of = |mirror: &&Mirror| message.contains(&format!("{}/", mirror.of));
-    let mirror = planned.mirrors.iter().find(of)?;
-    let (of, by) = (&mirror.of, &mirror.by);
-    Some(format!(
-        "`{by}` stands in for `{of}` ([mirrors] in containers.toml): see that it runs and has the image, or take that line \
-         out to read from `{of}` itself"
-    ))
+    planned.mirrors.iter().find(of).map(Mirror::help)
 }
 
 /// Why a solve gave no result.

@@ -286,6 +286,15 @@ impl Mirror {
         let rest = name.strip_prefix(self.of.as_str())?;
         (rest.is_empty() || rest.starts_with('/')).then_some(rest)
     }
+
+    /// What to do where an image that is to come from it could not be had.
+    pub(crate) fn help(&self) -> String {
+        let Self { of, by } = self;
+        format!(
+            "`{by}` stands in for `{of}` ([mirrors] in containers.toml): see that it runs and has the image, or take that \
+             line out to read from `{of}` itself"
+        )
+    }
 }
 
 /// One container of the manifest, everything that the manifest and the defaults say of it.

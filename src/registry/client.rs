@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
@@ -14,17 +15,41 @@ use super::http::{Options, Request, Response, Transport};
 use super::image::{Descriptor, RawManifest};
 use super::media_type;
 use crate::reference::{Digest, ImageRef, Repository};
+use crate::retry::RetryPolicy;
 
 /// A client for all registries of a run. Clones share connections, tokens and limits.
 #[derive(Clone)]
-pub(crate) struct Client(pub(super) Arc<Transport>);
+pub(crate) struct Client {
+    transport: Arc<Transport>,
+    retry: RetryPolicy,
+}
 
 impl Client {
     /// Registries accept manifests up to 4 MiB or a little more; nobody's is near this.
     const MANIFEST: usize = 16 << 20;
 
     pub(crate) fn new(options: Options) -> Self {
-        Self(Arc::new(Transport::new(options)))
+        Self {
+            retry: options.retry,
+            transport: Arc::new(Transport::new(options)),
+        }
+    }
+
+    /// The same client, for questions that are tried as long as this.
+    pub(crate) fn trying(&self, retry: RetryPolicy) -> Self {
+        Self {
+            transport: Arc::clone(&self.transport),
+            retry,
+        }
+    }
+
+    /// No attempt starts after this long.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.retry.deadline
+    }
+
+    pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response, RegistryError> {
+        self.transport.send(request, self.retry).await
     }
 
     /// What stands under a tag or digest; `None`: nothing, or no such repository.
@@ -33,7 +58,7 @@ impl Client {
         image: &ImageRef,
     ) -> Result<Option<Descriptor>, RegistryError> {
         let request = manifest_request(Method::HEAD, image, format!("look for {image}"));
-        match self.0.send(&request).await {
+        match self.send(&request).await {
             Ok(response) => {
                 if let Some(descriptor) = described(&response.headers) {
                     return match &image.digest {
@@ -62,7 +87,7 @@ impl Client {
         image: &ImageRef,
     ) -> Result<Option<RawManifest>, RegistryError> {
         let request = manifest_request(Method::GET, image, format!("read {image}"));
-        let response = match self.0.send(&request).await {
+        let response = match self.send(&request).await {
             Err(error) if matches!(*error.problem, Problem::NotFound(_)) => return Ok(None),
             result => result?,
         };
@@ -89,7 +114,7 @@ impl Client {
     ) -> Result<Digest, RegistryError> {
         let mut request = manifest_request(Method::PUT, image, format!("push {image}"));
         request.body = Some((manifest.bytes.clone(), &manifest.media_type));
-        let response = match self.0.send(&request).await {
+        let response = match self.send(&request).await {
             Err(error) => return self.stands_already(image, manifest, error).await,
             Ok(response) => response,
         };
@@ -143,7 +168,7 @@ impl Client {
             body: None,
             limit,
         };
-        let response = self.0.send(&request).await?;
+        let response = self.send(&request).await?;
         checked(&request, &response, digest)?;
         Ok(response.body)
     }

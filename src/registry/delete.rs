@@ -28,7 +28,7 @@ impl Client {
             body: None,
             limit: MAX_ANSWER,
         };
-        match self.0.send(&request).await {
+        match self.send(&request).await {
             Ok(_) => Ok(true),
             Err(error) if matches!(*error.problem, Problem::NotFound(_)) => Ok(false),
             Err(error) => Err(error),

@@ -147,11 +147,15 @@ impl Transport {
     }
 
     /// Sends it until it succeeds (any 2xx), fails for good, or the retries end.
-    pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response, RegistryError> {
+    pub(super) async fn send(
+        &self,
+        request: &Request<'_>,
+        policy: RetryPolicy,
+    ) -> Result<Response, RegistryError> {
         let host = self.host(request.place.host())?;
         let url = host.url(request)?;
         // Boxed: callers nest deep enough to exceed what the compiler follows.
-        Box::pin(retry(self.options.retry, || async {
+        Box::pin(retry(policy, || async {
             self.attempt(&host, request, &url).await.map_err(|error| {
                 tracing::debug!(%error, retriable = error.is_retriable(), "registry request failed");
                 if !error.is_retriable() {

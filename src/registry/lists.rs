@@ -95,7 +95,7 @@ impl Client {
             body: None,
             limit: MAX_PAGE,
         };
-        let response = self.0.send(&request).await?;
+        let response = self.send(&request).await?;
         let page = serde_json::from_slice(&response.body).map_err(|error| {
             let problem = Problem::Malformed(error.to_string());
             RegistryError::new(&request.operation, &response.url, problem)

@@ -52,7 +52,7 @@ impl Client {
             body: None,
             limit: 0,
         };
-        match self.0.send(&request).await {
+        match self.send(&request).await {
             Ok(_) => Ok(true),
             Err(error) if matches!(*error.problem, Problem::NotFound(_)) => Ok(false),
             // A refusal of HEAD has no body to say why: the upload's has.
@@ -77,7 +77,7 @@ impl Client {
             body: Some((Bytes::new(), "application/octet-stream")),
             limit: MAX_ANSWER,
         };
-        let opened = self.0.send(&request).await?;
+        let opened = self.send(&request).await?;
         let mut location = location(&opened).ok_or_else(|| {
             let problem = Problem::Malformed("the upload has no place on this host".into());
             RegistryError::new(&request.operation, &opened.url, problem)
@@ -88,7 +88,7 @@ impl Client {
         request.method = Method::PUT;
         request.location = Some(location);
         request.body = Some((bytes.clone(), "application/octet-stream"));
-        self.0.send(&request).await.map(drop)
+        self.send(&request).await.map(drop)
     }
 }
 

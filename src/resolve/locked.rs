@@ -56,7 +56,7 @@ pub(crate) async fn newest(
     mirrors: &[Mirror],
     registry: &Client,
 ) -> Result<BTreeMap<String, Digest>, Vec<Diagnostic>> {
-    let names = images.into_keys().collect();
+    let names = images.keys().cloned().collect();
     let answers = images::digests(names, &BTreeMap::new(), mirrors, registry).await;
     let mut found = BTreeMap::new();
     let mut errors = Vec::new();
@@ -65,7 +65,14 @@ pub(crate) async fn newest(
             Ok(digest) => drop(found.insert(name, digest)),
             Err(why) => {
                 let error = Diagnostic::error(format!("`{name}` cannot be locked: {why}"));
-                errors.push(error.help("see that the name is right and the registry can be reached; the lock file is as it was"));
+                let error = error.help("see that the name is right and the registry can be reached; the lock file is as it was");
+                let repository = images.get(&name).map(|image| image.repository.to_string());
+                let of = |mirror: &&Mirror| {
+                    let repository = repository.as_deref();
+                    repository.is_some_and(|name| mirror.path_of(name).is_some())
+                };
+                let mirror = mirrors.iter().find(of).map(Mirror::help);
+                errors.push(mirror.into_iter().fold(error, Diagnostic::help));
             }
         }
     }
@@ -98,7 +105,7 @@ pub(crate) async fn faults(
     registry: &Client,
 ) -> Vec<(String, Digest, Fault)> {
     let asked = stream::iter(pins).map(|(name, pin)| async move {
-        let found = super::in_time(fault(&pin, mirrors, registry)).await;
+        let found = super::in_time(registry, fault(&pin, mirrors, registry)).await;
         let fault = found.ok().flatten()?;
         Some((name, pin.digest, fault))
     });

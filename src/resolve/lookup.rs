@@ -78,7 +78,7 @@ pub(super) async fn keys(
         && let Some(host) = rest
             .first()
             .map(|open| open.planned.container.repository.host.clone())
-        && let Ok(Some(listed)) = super::in_time(registry.list_repositories(&host)).await
+        && let Ok(Some(listed)) = super::in_time(registry, registry.list_repositories(&host)).await
     {
         let missing = rest.extract_if(.., |open| !open.may_be(&listed, &host));
         answers.extend(missing.map(|open| (open.name, open.key, Lookup::Missing)));
@@ -132,7 +132,7 @@ pub(crate) async fn key_in(
     let Some(tag) = key.tag() else {
         return Lookup::Missing;
     };
-    let found = super::in_time(async {
+    let found = super::in_time(registry, async {
         let Some(raw) = registry.get_manifest(&repository.tag(&tag)).await? else {
             return Ok(None);
         };
@@ -194,7 +194,7 @@ pub(super) async fn published(
     let Ok(tag) = container.tag(channel) else {
         return Ok(None);
     };
-    let found = super::in_time(async {
+    let found = super::in_time(registry, async {
         match images::first(&repository.tag(&tag), registry).await {
             Err(Unread::NotAnImage(_)) => Ok(None),
             found => found,

@@ -44,17 +44,20 @@ use crate::profile;
 use crate::project::{Project, Recipe};
 use crate::reference::{Digest, ImageRef};
 use crate::registry::Client;
+use crate::retry::RetryPolicy;
 
-/// The longest wait for an answer, retries included: a registry that does not answer costs this much once.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How much longer than its retries a question is waited for: the last of them may be one that gets no answer.
+const SLACK: Duration = Duration::from_secs(3);
 
-/// The answer, or why there is none.
+/// The answer, or why there is none: a registry that does not answer costs its retries once.
 async fn in_time<T, E: std::fmt::Display>(
+    registry: &Client,
     question: impl Future<Output = Result<T, E>>,
 ) -> Result<T, String> {
-    match tokio::time::timeout(PATIENCE, question).await {
+    let patience = registry.deadline() + SLACK;
+    match tokio::time::timeout(patience, question).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+        Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
     }
 }
 
@@ -113,6 +116,11 @@ pub(crate) async fn settle(
     reading: Reading,
     settings: Settings,
 ) -> Vec<Diagnostic> {
+    let registry = &registry.trying(if settings.builds {
+        RetryPolicy::QUESTION
+    } else {
+        RetryPolicy::DRY_RUN
+    });
     let recipes = || {
         plan.containers
             .keys()

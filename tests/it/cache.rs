@@ -294,6 +294,11 @@ fn a_mirror_that_is_down_is_named_with_what_it_stands_in_for() {
     assert!(ended.stderr.contains(help), "{}", ended.stderr);
     let keyless = "(the mirror of registry.example/x by `[mirrors]`)";
     assert!(ended.stderr.contains(keyless), "{}", ended.stderr);
+    let locked = workspace.run(&["lock"]);
+    assert_eq!(locked.code, 2, "{}", locked.stderr);
+    for text in [help, "read from `registry.example` itself"] {
+        assert!(locked.stderr.contains(text), "{}", locked.stderr);
+    }
 }
 
 #[test]

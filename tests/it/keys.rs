@@ -378,6 +378,27 @@ fn an_image_that_is_too_old_is_built_without_cache() {
 }
 
 #[test]
+fn a_plan_without_network_says_what_it_could_not_ask() {
+    let base = "nowhere.invalid/base";
+    let pinned = format!("FROM {base}@sha256:{}\nCOPY file /\n", "0".repeat(64));
+    let workspace = Workspace::with(&[("pinned", &pinned), ("train", &format!("FROM {base}:1\n"))]);
+    workspace.write("containers/pinned/file", "1");
+    workspace.manifest_for("localhost:1", "");
+    workspace.commit();
+    let ended = workspace.run(&["plan"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let unknown =
+        format!("`train` is always built: its base image `{base}:1` is not known: cannot look for");
+    for part in [
+        &*unknown,
+        "the host's name is not known",
+        "connection refused",
+    ] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn what_cannot_be_pinned_is_always_built() {
     let workspace = Workspace::with(&[("etl", "FROM BUSYBOX\nRUN echo 1 > /x\n")]);
     let gate = Gate::start(&[]);
