@@ -91,7 +91,7 @@ async fn attempt(
     };
     let mut client = client(&project.manifest, credentials.clone());
     if request.dry_run {
-        client = client.trying(RetryPolicy::DRY_RUN);
+        client = client.asking(RetryPolicy::DRY_RUN);
     }
     let looked = tokio::select! {
         looked = look(&project, &survey, request, &credentials, &client) => looked,

@@ -29,6 +29,7 @@ use crate::release::channel::{self, ChannelRequest, Sources};
 use crate::report::inputs::{ContextFiles, Listing};
 use crate::report::output::Output;
 use crate::resolve::{self, Reading, Settings};
+use crate::retry::RetryPolicy;
 
 pub(crate) async fn run(
     args: &InputsArgs,
@@ -86,7 +87,7 @@ async fn keyed(
         ecr,
         ..CredentialSources::new(environment.docker_config())
     };
-    let registry = client(&project.manifest, credentials);
+    let registry = client(&project.manifest, credentials).asking(RetryPolicy::DRY_RUN);
     let selected = IndexMap::from([(container.name.clone(), "named".to_owned())]);
     let nothing = ChannelRequest {
         no_promote: true,

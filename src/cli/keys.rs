@@ -18,6 +18,7 @@ use crate::plan_file::PlanFile;
 use crate::project::Project;
 use crate::registry::Client;
 use crate::resolve::{self, Reading, Settings};
+use crate::retry::RetryPolicy;
 
 /// The sources of a run's containers.
 pub(super) struct Sources {
@@ -37,6 +38,11 @@ pub(super) async fn settle(
     environment: &Environment,
 ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
     let dry_run = request.dry_run;
+    let registry = &registry.asking(if dry_run {
+        RetryPolicy::DRY_RUN
+    } else {
+        RetryPolicy::QUESTION
+    });
     let mut pinned = lock::honour(plan, project, dry_run, registry, environment).await?;
     pinned
         .digests

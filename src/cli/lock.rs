@@ -18,6 +18,7 @@ use crate::registry::Client;
 use crate::release::ci;
 use crate::report::output::Output;
 use crate::resolve::locked::{self, Fault, Pin};
+use crate::retry::RetryPolicy;
 
 pub(super) async fn run(
     args: &LockArgs,
@@ -41,7 +42,8 @@ pub(super) async fn run(
     asked.retain(|name, _| renewed(name) || !old.images.contains_key(name));
     let mut images = old.images.clone();
     images.retain(|name, _| wanted.contains_key(name));
-    images.extend(locked::newest(asked, &manifest.mirrors, &connected.registry).await?);
+    let registry = connected.registry.asking(RetryPolicy::QUESTION);
+    images.extend(locked::newest(asked, &manifest.mirrors, &registry).await?);
     let new = Lock { images };
     if is_new || new != old {
         new.write(&path, &shown)?;

@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
@@ -14,6 +13,7 @@ use super::error::{Problem, RegistryError};
 use super::http::{Options, Request, Response, Transport};
 use super::image::{Descriptor, RawManifest};
 use super::media_type;
+use super::silence::Silence;
 use crate::reference::{Digest, ImageRef, Repository};
 use crate::retry::RetryPolicy;
 
@@ -22,6 +22,8 @@ use crate::retry::RetryPolicy;
 pub(crate) struct Client {
     transport: Arc<Transport>,
     retry: RetryPolicy,
+    /// Where hosts that do not answer are not asked again.
+    silence: Option<Arc<Silence>>,
 }
 
 impl Client {
@@ -32,24 +34,25 @@ impl Client {
         Self {
             retry: options.retry,
             transport: Arc::new(Transport::new(options)),
+            silence: None,
         }
     }
 
-    /// The same client, for questions that are tried as long as this.
-    pub(crate) fn trying(&self, retry: RetryPolicy) -> Self {
+    /// The same client for questions that can go without an answer: they are tried so often and so long, and a host that
+    /// is silent is not asked again.
+    pub(crate) fn asking(&self, retry: RetryPolicy) -> Self {
         Self {
             transport: Arc::clone(&self.transport),
             retry,
+            silence: Some(self.silence.clone().unwrap_or_default()),
         }
     }
 
-    /// No attempt starts after this long.
-    pub(crate) fn deadline(&self) -> Duration {
-        self.retry.deadline
-    }
-
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response, RegistryError> {
-        self.transport.send(request, self.retry).await
+        match &self.silence {
+            Some(silence) => silence.send(&self.transport, request, self.retry).await,
+            None => self.transport.send(request, self.retry).await,
+        }
     }
 
     /// What stands under a tag or digest; `None`: nothing, or no such repository.

@@ -86,7 +86,7 @@ impl<'a> From<&'a Repository> for Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn host(self) -> &'a RegistryHost {
+    pub(super) fn host(self) -> &'a RegistryHost {
         match self {
             Self::Repository(repository) => &repository.host,
             Self::Catalogue(host) => host,

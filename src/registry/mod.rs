@@ -20,6 +20,7 @@ pub(crate) mod image;
 mod limits;
 mod lists;
 pub(crate) mod media_type;
+mod silence;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -46,7 +46,7 @@ pub(super) async fn ask(
     let asked = stream::iter(questions).map(|question| async move {
         let (name, digest, platform) = &question;
         let config = images::base_config(name, digest, platform, mirrors, registry);
-        let config = super::in_time(registry, config).await.ok().flatten();
+        let config = config.await.ok().flatten();
         (question, config)
     });
     asked.buffer_unordered(AT_ONCE).collect().await

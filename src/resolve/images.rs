@@ -46,10 +46,10 @@ async fn digest(
         return Ok(digest.clone());
     }
     let source = mirrored(&image, mirrors);
-    let found = match super::in_time(registry, registry.head_manifest(&source)).await {
+    let found = match registry.head_manifest(&source).await {
         Ok(Some(found)) => return Ok(found.digest),
         Ok(None) => format!("there is no {source}"),
-        Err(why) => why,
+        Err(why) => why.to_string(),
     };
     if source == image {
         return Err(found);

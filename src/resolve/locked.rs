@@ -105,7 +105,7 @@ pub(crate) async fn faults(
     registry: &Client,
 ) -> Vec<(String, Digest, Fault)> {
     let asked = stream::iter(pins).map(|(name, pin)| async move {
-        let found = super::in_time(registry, fault(&pin, mirrors, registry)).await;
+        let found = fault(&pin, mirrors, registry).await;
         let fault = found.ok().flatten()?;
         Some((name, pin.digest, fault))
     });

@@ -78,7 +78,7 @@ pub(super) async fn keys(
         && let Some(host) = rest
             .first()
             .map(|open| open.planned.container.repository.host.clone())
-        && let Ok(Some(listed)) = super::in_time(registry, registry.list_repositories(&host)).await
+        && let Ok(Some(listed)) = registry.list_repositories(&host).await
     {
         let missing = rest.extract_if(.., |open| !open.may_be(&listed, &host));
         answers.extend(missing.map(|open| (open.name, open.key, Lookup::Missing)));
@@ -132,20 +132,18 @@ pub(crate) async fn key_in(
     let Some(tag) = key.tag() else {
         return Lookup::Missing;
     };
-    let found = super::in_time(registry, async {
-        let Some(raw) = registry.get_manifest(&repository.tag(&tag)).await? else {
-            return Ok(None);
-        };
-        match check(container, repository, &raw.digest, &raw, registry).await {
-            Err(Unfit::Unread(error)) if Unfit::is_unknown_of(&error) => Err(error),
-            checked => Ok(Some((raw, checked))),
-        }
-    });
-    let (manifest, configs) = match found.await {
-        Ok(Some((raw, Ok(configs)))) => (raw, configs),
-        Ok(Some((_, Err(unfit)))) => return Lookup::Distrusted(unfit.to_string()),
+    let manifest = match registry.get_manifest(&repository.tag(&tag)).await {
+        Ok(Some(raw)) => raw,
         Ok(None) => return Lookup::Missing,
-        Err(why) => return Lookup::Failed(why),
+        Err(error) => return Lookup::Failed(error.to_string()),
+    };
+    let checked = check(container, repository, &manifest.digest, &manifest, registry).await;
+    let configs = match checked {
+        Ok(configs) => configs,
+        Err(Unfit::Unread(error)) if Unfit::is_unknown_of(&error) => {
+            return Lookup::Failed(error.to_string());
+        }
+        Err(unfit) => return Lookup::Distrusted(unfit.to_string()),
     };
     let all = |name, value: &str| {
         let labels = configs.iter().map(|config| config.labels.get(name));
@@ -194,14 +192,10 @@ pub(super) async fn published(
     let Ok(tag) = container.tag(channel) else {
         return Ok(None);
     };
-    let found = super::in_time(registry, async {
-        match images::first(&repository.tag(&tag), registry).await {
-            Err(Unread::NotAnImage(_)) => Ok(None),
-            found => found,
-        }
-    });
-    let Some(config) = found.await? else {
-        return Ok(None);
+    let config = match images::first(&repository.tag(&tag), registry).await {
+        Ok(Some(config)) => config,
+        Ok(None) | Err(Unread::NotAnImage(_)) => return Ok(None),
+        Err(unread) => return Err(unread.to_string()),
     };
     let label = |name: &str| config.labels.get(name).cloned();
     if label(names::REPOSITORY) != Some(repository.to_string()) {

@@ -20,7 +20,6 @@ mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -44,22 +43,6 @@ use crate::profile;
 use crate::project::{Project, Recipe};
 use crate::reference::{Digest, ImageRef};
 use crate::registry::Client;
-use crate::retry::RetryPolicy;
-
-/// How much longer than its retries a question is waited for: the last of them may be one that gets no answer.
-const SLACK: Duration = Duration::from_secs(3);
-
-/// The answer, or why there is none: a registry that does not answer costs its retries once.
-async fn in_time<T, E: std::fmt::Display>(
-    registry: &Client,
-    question: impl Future<Output = Result<T, E>>,
-) -> Result<T, String> {
-    let patience = registry.deadline() + SLACK;
-    match tokio::time::timeout(patience, question).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
-    }
-}
 
 /// What is known of a container's image before it is built.
 #[derive(Debug, Default)]
@@ -108,7 +91,7 @@ pub(crate) struct Settings {
 }
 
 /// Finds the keys of a plan's containers, and which of them are to be built. Parents that nobody needs then leave the
-/// plan. Returns what there is to say.
+/// plan. `registry` should be one that asks no silent host twice. Returns what there is to say.
 pub(crate) async fn settle(
     plan: &mut Plan,
     project: &Project,
@@ -116,11 +99,6 @@ pub(crate) async fn settle(
     reading: Reading,
     settings: Settings,
 ) -> Vec<Diagnostic> {
-    let registry = &registry.trying(if settings.builds {
-        RetryPolicy::QUESTION
-    } else {
-        RetryPolicy::DRY_RUN
-    });
     let recipes = || {
         plan.containers
             .keys()

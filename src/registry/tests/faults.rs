@@ -121,6 +121,30 @@ async fn nobody_there_is_told_at_once_and_with_a_hint() {
 }
 
 #[tokio::test]
+async fn who_asks_many_questions_asks_a_silent_host_one() {
+    let server = Scripted::start(vec![]).await;
+    let patient = client();
+    let client = patient.asking(options().retry);
+    let first = client.head_manifest(&image(&server.host)).await;
+    let first = first.unwrap_err().problem.to_string();
+    let asked = server.requests().len();
+    assert_eq!(asked, 4);
+    let again = client.asking(options().retry);
+    let second = again.list_tags(&repository(&server.host)).await;
+    let second = second.unwrap_err().problem.to_string();
+    assert_eq!((second, server.requests().len()), (first, asked));
+    // Who needs the answer asks again, and what is refused is an answer.
+    assert!(patient.head_manifest(&image(&server.host)).await.is_err());
+    assert_eq!(server.requests().len(), 2 * asked);
+    let server = Scripted::answering(|_| Some(reply("404 Not Found", &[], ""))).await;
+    for _ in 0..2 {
+        let found = client.head_manifest(&image(&server.host)).await;
+        assert_eq!(found.unwrap(), None);
+    }
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
 async fn plain_http_where_tls_was_expected_is_named() {
     // Any answer in plain text will do; the server hears a TLS greeting and never a request.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
