@@ -16,6 +16,9 @@ use crate::cancel::CancellationToken;
 /// Receives each entry with what the file system says of it, before its content is known. An error ends the walk.
 pub(super) type Found<'a> = dyn FnMut(Entry, &Metadata) -> Result<(), ContextError> + 'a;
 
+/// Entries between two looks at whether the walk is to stop.
+const STEPS: u32 = 64;
+
 /// A folder on the way from the top to where the walk is.
 struct Open {
     /// Relative to the root; empty for the root itself.
@@ -41,10 +44,13 @@ pub(super) fn walk(
         names: names.into_iter(),
     }];
     let mut own = Matched::default();
+    let mut steps: u32 = 0;
     while let Some(folder) = open.last_mut() {
-        if stop.is_cancelled() {
+        // Asking takes a lock that several walks share.
+        if steps.is_multiple_of(STEPS) && stop.is_cancelled() {
             return Err(ContextError::Stopped);
         }
+        steps = steps.wrapping_add(1);
         let Some((name, is_dir)) = folder.names.next() else {
             open.pop();
             continue;

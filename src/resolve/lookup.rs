@@ -71,16 +71,19 @@ pub(super) async fn keys(
     let step = rest.len() / SAMPLE;
     let mut at = 0..;
     let sample = rest.extract_if(.., |_| at.next().is_some_and(|at| at % step == 0));
-    let mut answers = each(sample.collect(), registry).await;
+    let sample: Vec<_> = sample.collect();
+    let Some(planned) = sample.first().map(|open| open.planned) else {
+        return each(rest, registry).await;
+    };
+    let host = &planned.container.repository.host;
+    let listed = registry.list_repositories(host);
+    let (mut answers, listed) = tokio::join!(each(sample, registry), listed);
     // Some registries list less than there is: of one that does, a few keys would have been found.
     let none = |(_, _, lookup): &(_, _, Lookup)| matches!(lookup, Lookup::Missing);
     if answers.iter().all(none)
-        && let Some(host) = rest
-            .first()
-            .map(|open| open.planned.container.repository.host.clone())
-        && let Ok(Some(listed)) = registry.list_repositories(&host).await
+        && let Ok(Some(listed)) = listed
     {
-        let missing = rest.extract_if(.., |open| !open.may_be(&listed, &host));
+        let missing = rest.extract_if(.., |open| !open.may_be(&listed, host));
         answers.extend(missing.map(|open| (open.name, open.key, Lookup::Missing)));
     }
     answers.extend(each(rest, registry).await);
