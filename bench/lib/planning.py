@@ -61,11 +61,16 @@ class Planning:
         self._write(self.folder / "containers.toml", _MANIFEST)
         git(self.folder, "init", "--quiet", "--initial-branch", "main")
         git(self.folder, "config", "core.compression", "0")
+        # Else git tidies up in the background, for minutes, on one of the processors.
+        git(self.folder, "config", "gc.auto", "0")
+        git(self.folder, "config", "maintenance.auto", "false")
         commit_all(self.folder, "A large monorepo")
         self._write(self.folder / "services/service-0007/part-0/file-00.bin", "changed\n")
         # Git trusts no entry of the index whose file is as young as the index: no command may pay for that.
         time.sleep(2)
         subprocess.run(["git", "update-index", "-q", "--refresh"], cwd=self.folder, check=False)
+        # Nor for hundreds of thousands of files on their way to the disk.
+        os.sync()
 
     def _write(self, file: Path, text: str) -> None:
         file.write_text(text.replace("localhost:5000", self._stack.registry))

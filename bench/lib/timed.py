@@ -27,12 +27,14 @@ def run(command: list[str], *, cwd: Path, env: dict[str, str], log: Path, limit:
             command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
         peak = _Peak(child.pid)
+        # Python's own wait with a limit looks every 50 ms only.
+        late = threading.Timer(limit, child.kill)
+        late.start()
         try:
-            code = child.wait(limit)
-        except subprocess.TimeoutExpired:
-            code = -signal.SIGKILL
+            code = child.wait()
         finally:
             seconds = time.monotonic() - clock
+            late.cancel()
             _end(child)
     return Timed(started, seconds, code, peak.stop(), log)
 

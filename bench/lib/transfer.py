@@ -76,6 +76,9 @@ class Transfer:
             (self.folder / file).write_text(text.replace("localhost:5000", self._stack.registry))
         git(self.folder, "init", "--quiet", "--initial-branch", "main")
         git(self.folder, "config", "core.compression", "0")
+        # Else git tidies up in the background, for minutes, on one of the processors.
+        git(self.folder, "config", "gc.auto", "0")
+        git(self.folder, "config", "maintenance.auto", "false")
         commit_all(self.folder, "A large context")
 
     def remove(self) -> None:

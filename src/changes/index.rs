@@ -48,6 +48,9 @@ struct Stat {
     size: u32,
 }
 
+/// Bytes of the index that are read at a time.
+const BUFFER: usize = 256 << 10;
+
 /// Records that room is made for before they are read.
 const MOST_AT_ONCE: usize = 1 << 20;
 
@@ -82,7 +85,10 @@ impl Index {
                 let file = File::open(&file).ok()?;
                 // Behind all else is a checksum.
                 let length = file.metadata().ok()?.len().checked_sub(20)?;
-                parse(BufReader::new(file).take(length), &written)
+                parse(
+                    BufReader::with_capacity(BUFFER, file).take(length),
+                    &written,
+                )
             });
             let unconverted = run_with_magic(root, "ls-files", &["-z", "--", UNCONVERTED]);
             (parsing.join().ok().flatten(), unconverted)
@@ -212,6 +218,9 @@ impl<R: BufRead> Bytes<R> {
     }
 }
 
+/// Bytes of an entry before its path, without the flags that only some have.
+const HEAD: usize = 62;
+
 /// `None`: not an index of version 2 to 4 with SHA-1 ids, or one that lies in two files. It is read piece by piece: that of a
 /// large monorepo has dozens of megabytes.
 fn parse(bytes: impl BufRead, written: &Metadata) -> Option<Index> {
@@ -230,14 +239,20 @@ fn parse(bytes: impl BufRead, written: &Metadata) -> Option<Index> {
     index.records.reserve((count as usize).min(MOST_AT_ONCE));
     let mut path = Vec::new();
     for _ in 0..count {
-        let ctime = (rest.number()?, rest.number()?);
-        let mtime = (rest.number()?, rest.number()?);
-        let _device = rest.number()?;
-        let (inode, mode) = (rest.number()?, rest.number()?);
-        let owner = (rest.number()?, rest.number()?);
-        let size = rest.number()?;
-        let id = BlobId(rest.take()?);
-        let flags = u16::from_be_bytes(rest.take()?);
+        let head: [u8; HEAD] = rest.take()?;
+        let number = |at: usize| {
+            head[at..]
+                .first_chunk()
+                .map(|&bytes| u32::from_be_bytes(bytes))
+        };
+        let ctime = (number(0)?, number(4)?);
+        let mtime = (number(8)?, number(12)?);
+        // The device is between them.
+        let (inode, mode) = (number(20)?, number(24)?);
+        let owner = (number(28)?, number(32)?);
+        let size = number(36)?;
+        let id = BlobId(*head[40..].first_chunk()?);
+        let flags = u16::from_be_bytes(*head[60..].first_chunk()?);
         let is_extended = version >= 3 && flags & 0x4000 != 0;
         let extended = if is_extended {
             u16::from_be_bytes(rest.take()?)
@@ -252,7 +267,7 @@ fn parse(bytes: impl BufRead, written: &Metadata) -> Option<Index> {
             path.clear();
             rest.text(&mut path)?;
             // Padded with zeros to a multiple of eight, one of which ended the path.
-            let length = 62 + 2 * usize::from(is_extended) + path.len() + 1;
+            let length = HEAD + 2 * usize::from(is_extended) + path.len() + 1;
             rest.skip((length.next_multiple_of(8) - length) as u64)?;
         }
         // Assumed unchanged, in a merge; not in the checkout, only intended to be added.

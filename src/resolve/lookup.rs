@@ -55,7 +55,7 @@ impl Open<'_> {
 const MANY: usize = 100;
 
 /// Keys that are asked for all the same, to see whether what the registry lists can be believed.
-const SAMPLE: usize = AT_ONCE;
+const SAMPLE: usize = 8;
 
 /// Looks for the images of many keys. `foresees`: nothing is built from the answers, so that of a great many containers,
 /// which before the first release is all of them, those whose repository the registry does not list need not be asked for.
