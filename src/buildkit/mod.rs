@@ -6,6 +6,7 @@ pub(crate) mod error;
 pub(crate) mod session;
 pub(crate) mod solve;
 pub(crate) mod status;
+pub(crate) mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -84,7 +84,8 @@ fn a_mount_is_carried_by_what_is_written_wherever_that_leads() {
     );
     workspace.dockerfile("etl", &dockerfile);
     workspace.commit();
-    on_a_fresh_runner(&workspace, &["--release", "r1"]);
+    let (ended, told) = on_a_fresh_runner(&workspace, &["--release", "r1"]);
+    assert_eq!(events(&told, "mount_kept").len(), 1, "{}", ended.stderr);
     let (ended, told) = with_lock(&workspace, "two\n", "r2");
     assert_eq!(events(&told, "mount_filled").len(), 1, "{}", ended.stderr);
     assert_eq!(seen(&workspace, "r2", "/seen"), "one\n");

@@ -21,6 +21,7 @@ use super::event::EventKind;
 use super::job::Shared;
 use super::steps::Steps;
 use crate::buildkit::new_id;
+use crate::buildkit::usage::measure_mounts;
 use crate::cache::mounts::{self, CacheMount, LARGEST, Said, kib};
 use crate::cache::s3::note::MountNote;
 use crate::cache::stored::Place;
@@ -181,6 +182,7 @@ async fn fill(
     let work = fill_from(&kept, carried, planned, shared, cancel);
     let why = match tokio::time::timeout(FILL_LIMIT, work).await {
         Ok((Some(Said::Full { size, seconds }), Ok(()))) => {
+            measure_mounts(&shared.builder, &carried.mount.id).await;
             let copying = seconds.unwrap_or_default();
             let seconds = started.elapsed().as_secs_f64();
             let filled = EventKind::MountFilled {
@@ -331,6 +333,7 @@ async fn keep_in(
     cancel: &CancellationToken,
 ) -> (Option<Said>, Result<(), String>) {
     let (mount, base) = (&one.mount, &one.base);
+    measure_mounts(&shared.builder, &mount.id).await;
     let known = one.filled.as_ref().map_or("", |filled| &filled.size);
     let version = match place {
         Place::Registry(image) => {
