@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use super::attributes;
 use super::git::{GitError, each, run_with_magic};
 
 /// A pointer is smaller than this (git-lfs `docs/spec.md`).
@@ -61,7 +62,7 @@ fn look(checkout: &Path, below: &[PathBuf], gaps: &mut Vec<Gap>) -> Result<Vec<P
     };
     let paths = below.iter().filter_map(|path| path.to_str());
     let arguments: Vec<_> = ["--stage", "-z", "--"].into_iter().chain(paths).collect();
-    let (mut submodules, mut attributes) = (Vec::new(), above(checkout, below));
+    let (mut submodules, mut speakers) = (Vec::new(), above(checkout, below));
     each(checkout, "ls-files", &arguments, |line| {
         let Some((stat, path)) = line.split_once('\t') else {
             return;
@@ -74,11 +75,14 @@ fn look(checkout: &Path, below: &[PathBuf], gaps: &mut Vec<Gap>) -> Result<Vec<P
             } else if is_empty(&path) {
                 add(path, Kind::Submodule);
             }
-        } else if path.file_name().is_some_and(|name| name == ATTRIBUTES) {
-            attributes.push(path);
+        } else if path
+            .file_name()
+            .is_some_and(|name| name == attributes::FILE)
+        {
+            speakers.push(path);
         }
     })?;
-    if attributes.iter().any(|file| speaks_of_lfs(file)) {
+    if speakers.iter().any(|file| speaks_of_lfs(file)) {
         let arguments = ["-z", "--", ":(attr:filter=lfs)"];
         let files = run_with_magic(checkout, "ls-files", &arguments)?;
         for path in files.split_terminator('\0').map(|path| checkout.join(path)) {
@@ -90,13 +94,11 @@ fn look(checkout: &Path, below: &[PathBuf], gaps: &mut Vec<Gap>) -> Result<Vec<P
     Ok(submodules)
 }
 
-const ATTRIBUTES: &str = ".gitattributes";
-
 /// The files of attributes that hold for these folders and are not below them.
 fn above(checkout: &Path, below: &[PathBuf]) -> Vec<PathBuf> {
     let parents = below.iter().flat_map(|folder| folder.ancestors().skip(1));
     let inside = parents.filter(|parent| parent.starts_with(checkout));
-    let mut files: Vec<_> = inside.map(|parent| parent.join(ATTRIBUTES)).collect();
+    let mut files: Vec<_> = inside.map(|parent| parent.join(attributes::FILE)).collect();
     files.push(checkout.join(".git/info/attributes"));
     files.sort_unstable();
     files.dedup();

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::attributes;
 use super::git::{Checkout, GitError, run, run_with_magic};
 use crate::context::entry::Entry;
 use crate::context::file_id::BlobId;
@@ -25,6 +26,8 @@ pub(crate) struct Index {
     /// All paths, one behind the other.
     paths: Vec<u8>,
     records: Vec<Record>,
+    /// A file of attributes is in it.
+    has_attributes: bool,
 }
 
 /// A file as git saw it last.
@@ -69,18 +72,26 @@ impl Index {
 
     fn try_read(checkout: &Checkout) -> Result<Option<Self>, GitError> {
         let root = checkout.root();
+        let settings = ["--get-regexp", "^(core\\.autocrlf|attr\\.tree)$"];
+        // It fails where there is none.
+        let settings = run(root, "config", &settings).unwrap_or_default();
+        let last = |name| settings.lines().rfind(|line| line.starts_with(name));
         // Line endings are converted without any attribute then.
-        let converts = run(root, "config", &["--get-regexp", "^core\\.autocrlf$"]);
-        if converts.is_ok_and(|said| !said.trim().ends_with("false")) {
+        if last("core.autocrlf").is_some_and(|line| !line.ends_with(" false")) {
             return Ok(None);
         }
-        let file = run(root, "rev-parse", &["--git-path", "index"])?;
-        let file = root.join(file.trim_end_matches('\n'));
+        let files = ["--git-path", "index", "--git-path", "info/attributes"];
+        let files = run(root, "rev-parse", &files)?;
+        let mut files = files.lines().map(|file| root.join(file));
+        let (Some(file), Some(info)) = (files.next(), files.next()) else {
+            return Ok(None);
+        };
         // The time first: should the index be replaced meanwhile, more files are too young.
         let Ok(written) = std::fs::symlink_metadata(&file) else {
             return Ok(None);
         };
-        let parsed = std::thread::scope(|scope| {
+        let unconverted = || run_with_magic(root, "ls-files", &["-z", "--", UNCONVERTED]);
+        let (parsed, outside, asked) = std::thread::scope(|scope| {
             let parsing = scope.spawn(|| {
                 let file = File::open(&file).ok()?;
                 // Behind all else is a checksum.
@@ -90,15 +101,25 @@ impl Index {
                     &written,
                 )
             });
-            let unconverted = run_with_magic(root, "ls-files", &["-z", "--", UNCONVERTED]);
-            (parsing.join().ok().flatten(), unconverted)
+            let outside = last("attr.tree").is_some() || attributes::outside(root, &info);
+            let asked = outside.then(unconverted);
+            (parsing.join().ok().flatten(), outside, asked)
         });
-        let (Some(mut index), unconverted) = parsed else {
+        let Some(mut index) = parsed else {
             return Ok(None);
         };
         root.clone_into(&mut index.root);
-        index.keep(unconverted?.as_bytes());
+        if outside || index.has_attributes || attributes::inside(root, index.paths()) {
+            // Git goes through all files for it.
+            let unconverted = asked.unwrap_or_else(unconverted)?;
+            index.keep(unconverted.as_bytes());
+        }
         Ok(Some(index))
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        let path = |record: &Record| &self.paths[record.start..][..record.length as usize];
+        self.records.iter().map(path)
     }
 
     /// Forgets all but these paths, each followed by a zero byte, in the index's order.
@@ -270,6 +291,7 @@ fn parse(bytes: impl BufRead, written: &Metadata) -> Option<Index> {
             let length = HEAD + 2 * usize::from(is_extended) + path.len() + 1;
             rest.skip((length.next_multiple_of(8) - length) as u64)?;
         }
+        index.has_attributes |= attributes::is_file(&path);
         // Assumed unchanged, in a merge; not in the checkout, only intended to be added.
         let told = flags & 0x8000 != 0 || flags & 0x3000 != 0 || extended & 0x6000 != 0;
         let is_file = matches!(mode, 0o100_644 | 0o100_755);
@@ -447,6 +469,38 @@ mod tests {
         assert_eq!(repository.known("", &paths), ["a.dat", "a.py"]);
         repository.git(&["config", "core.autocrlf", "input"]);
         assert!(repository.known("", &paths).is_empty());
+    }
+
+    #[test]
+    fn wherever_it_is_said_that_git_may_convert() {
+        let known = |file: &str, settings: &[&str]| {
+            let repository = Repository::new();
+            let paths = ["a.py", "b/c/d/e.py", "b/c/e.py", "c/e.py"];
+            for path in paths {
+                repository.write(path, "1");
+            }
+            repository.git(&["add", "."]);
+            repository.write(file, "*.py text\n");
+            if !settings.is_empty() {
+                repository.git(settings);
+            }
+            repository.known("", &paths)
+        };
+        let all = ["a.py", "b/c/d/e.py", "b/c/e.py", "c/e.py"];
+        assert_eq!(known("b/other", &[]), all);
+        assert_eq!(known("b/c/.gitattributes", &[]), ["a.py", "c/e.py"]);
+        assert_eq!(known("b/c/d/.gitattributes", &[]), [all[0], all[2], all[3]]);
+        assert!(known(".gitattributes", &[]).is_empty());
+        assert!(known(".git/info/attributes", &[]).is_empty());
+        let settings = ["config", "core.attributesFile", ".git/mine"];
+        assert!(known(".git/mine", &settings).is_empty());
+        // Git takes what is in the index where nothing is on disk.
+        let repository = Repository::new();
+        repository.write("c/e.py", "1");
+        repository.write("c/.gitattributes", "*.py text\n");
+        repository.git(&["add", "."]);
+        fs::remove_file(repository.0.path().join("c/.gitattributes")).unwrap();
+        assert!(repository.known("", &["c/e.py"]).is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! once a container.
 
 pub(crate) mod affected;
+mod attributes;
 pub(crate) mod base;
 pub(crate) mod commit;
 pub(crate) mod diff;
