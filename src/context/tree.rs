@@ -36,6 +36,7 @@ pub(super) fn walk(
     found: &mut Found<'_>,
 ) -> Result<(), ContextError> {
     let names = entry::names(root).map_err(|e| ContextError::read(root, e))?;
+    let root = &Root::new(root);
     // A stack of our own: trees may be deeper than a thread's.
     let mut open = vec![Open {
         path: PathBuf::new(),
@@ -65,7 +66,7 @@ pub(super) fn walk(
         {
             continue;
         }
-        if is_dir && let Some(names) = contents(&root.join(&path), verdict)? {
+        if is_dir && let Some(names) = root.at(&path, |full| contents(full, verdict))? {
             open.push(Open {
                 path,
                 matched: std::mem::take(&mut own),
@@ -75,6 +76,34 @@ pub(super) fn walk(
         }
     }
     Ok(())
+}
+
+/// The folder that is gone through.
+struct Root<'a> {
+    full: &'a Path,
+    /// The same by the shortest way from where the process is: the kernel looks up each folder of a path, every time.
+    near: &'a Path,
+}
+
+impl<'a> Root<'a> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "not an input of the run: another name for the same folder"
+    )]
+    fn new(full: &'a Path) -> Self {
+        let here = std::env::current_dir().unwrap_or_default();
+        let near = full.strip_prefix(here).unwrap_or(full);
+        Self { full, near }
+    }
+
+    /// Does something with a path of it. What fails is done again by the full path, which errors then have.
+    fn at<T>(
+        &self,
+        path: &Path,
+        action: impl Fn(&Path) -> Result<T, ContextError>,
+    ) -> Result<T, ContextError> {
+        action(&self.near.join(path)).or_else(|_| action(&self.full.join(path)))
+    }
 }
 
 /// The names in a folder; `None` where there are none to be had and that is no fault.
@@ -94,7 +123,7 @@ fn contents(full: &Path, verdict: Verdict) -> Result<Option<Vec<(OsString, bool)
 
 /// Reports the folders above, as far as they have not been. `false`: one of them is gone.
 fn report_parents(
-    root: &Path,
+    root: &Root<'_>,
     open: &mut [Open],
     found: &mut Found<'_>,
 ) -> Result<bool, ContextError> {
@@ -108,14 +137,14 @@ fn report_parents(
 }
 
 /// Reports one entry. `false`: it is gone.
-fn report(root: &Path, path: &Path, found: &mut Found<'_>) -> Result<bool, ContextError> {
-    let full = root.join(path);
+fn report(root: &Root<'_>, path: &Path, found: &mut Found<'_>) -> Result<bool, ContextError> {
     let Some(name) = path.to_str() else {
         return Err(ContextError::NotUtf8(path.display().to_string()));
     };
-    let read = fs::symlink_metadata(&full)
-        .map_err(|e| ContextError::read(&full, e))
-        .and_then(|metadata| Ok((Entry::read(&full, name.to_owned(), &metadata)?, metadata)));
+    let read = root.at(path, |full| {
+        let metadata = fs::symlink_metadata(full).map_err(|e| ContextError::read(full, e))?;
+        Ok((Entry::read(full, name.to_owned(), &metadata)?, metadata))
+    });
     match read {
         Ok((entry, metadata)) => found(entry, &metadata).map(|()| true),
         Err(ContextError::Read { source, .. }) if vanished(&source) => Ok(false),
