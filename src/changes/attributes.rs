@@ -11,8 +11,7 @@ use super::git::run;
 pub(super) const FILE: &str = ".gitattributes";
 
 /// Whether attributes may come from the root of the checkout or from outside its tree: the repository's file (`info`), the
-/// user's, the system's, the environment. `attr.tree` is the caller's to look at. A git that cannot tell (before 2.42) may
-/// have some.
+/// user's, the system's. `attr.tree` is the caller's to look at. A git that cannot tell (before 2.42) may have some.
 pub(super) fn outside(root: &Path, info: &Path) -> bool {
     let is_there = |path: &Path| std::fs::symlink_metadata(path).is_ok();
     let shared = |variable| match run(root, "var", &[variable]) {
@@ -21,7 +20,6 @@ pub(super) fn outside(root: &Path, info: &Path) -> bool {
     };
     is_there(&root.join(FILE))
         || is_there(info)
-        || std::env::var_os("GIT_ATTR_SOURCE").is_some()
         || shared("GIT_ATTR_GLOBAL")
         || shared("GIT_ATTR_SYSTEM")
 }

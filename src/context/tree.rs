@@ -86,10 +86,6 @@ struct Root<'a> {
 }
 
 impl<'a> Root<'a> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "not an input of the run: another name for the same folder"
-    )]
     fn new(full: &'a Path) -> Self {
         let here = std::env::current_dir().unwrap_or_default();
         let near = full.strip_prefix(here).unwrap_or(full);
