@@ -174,8 +174,31 @@ fn grown(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Er
     Ok(large)
 }
 
+/// What a folder has under a name.
+pub(super) struct Named {
+    pub(super) name: OsString,
+    pub(super) is_dir: bool,
+    /// It holds the folder open: the kernel then looks up this name alone, not the whole path.
+    open: Option<fs::DirEntry>,
+}
+
+impl Named {
+    /// Without following links. `full`: the whole path.
+    pub(super) fn metadata(&self, full: &Path) -> io::Result<Metadata> {
+        match &self.open {
+            Some(entry) => entry.metadata(),
+            None => fs::symlink_metadata(full),
+        }
+    }
+
+    /// Lets go of the folder. `false`: it did before.
+    pub(super) fn close(&mut self) -> bool {
+        self.open.take().is_some()
+    }
+}
+
 /// A folder's names, sorted by bytes: the order of Go's `os.ReadDir`, and so the order builders insist on.
-pub(super) fn names(folder: &Path) -> io::Result<Vec<(OsString, bool)>> {
+pub(super) fn names(folder: &Path) -> io::Result<Vec<Named>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -184,9 +207,13 @@ pub(super) fn names(folder: &Path) -> io::Result<Vec<(OsString, bool)>> {
             Err(error) if super::vanished(&error) => continue,
             Err(error) => return Err(error),
         };
-        names.push((entry.file_name(), is_dir));
+        names.push(Named {
+            name: entry.file_name(),
+            is_dir,
+            open: Some(entry),
+        });
     }
-    names.sort_unstable();
+    names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(names)
 }
 

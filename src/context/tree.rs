@@ -3,12 +3,11 @@
 //! Order and laziness are fsutil's: names sorted by bytes in each folder, a folder before its contents, and a folder that
 //! is not wanted itself only once something below it is.
 
-use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::entry::{self, Entry};
+use super::entry::{self, Entry, Named};
 use super::filter::{Matched, Rules, Verdict};
 use super::{ContextError, vanished};
 use crate::cancel::CancellationToken;
@@ -25,7 +24,19 @@ struct Open {
     path: PathBuf,
     matched: Matched,
     reported: bool,
-    names: std::vec::IntoIter<(OsString, bool)>,
+    names: std::vec::IntoIter<Named>,
+}
+
+impl Open {
+    /// Lets go of it while the walk is further down: trees may be deeper than a process may have open files.
+    fn close(&mut self) {
+        for name in self.names.as_mut_slice() {
+            if !name.close() {
+                // Done before.
+                return;
+            }
+        }
+    }
 }
 
 /// Reports every entry below `root` that `rules` keep. What vanishes meanwhile was never there.
@@ -52,21 +63,26 @@ pub(super) fn walk(
             return Err(ContextError::Stopped);
         }
         steps = steps.wrapping_add(1);
-        let Some((name, is_dir)) = folder.names.next() else {
+        let Some(next) = folder.names.next() else {
             open.pop();
             continue;
         };
-        let path = folder.path.join(name);
+        let is_dir = next.is_dir;
+        let path = folder.path.join(&next.name);
         let verdict = rules.judge(&path.to_string_lossy(), is_dir, &folder.matched, &mut own)?;
         if verdict == Verdict::Prune {
             continue;
         }
         if verdict == Verdict::Keep
-            && !(report_parents(root, &mut open, found)? && report(root, &path, found)?)
+            && !(report_parents(root, &mut open, found)?
+                && report(root, &path, |full| next.metadata(full), found)?)
         {
             continue;
         }
         if is_dir && let Some(names) = root.at(&path, |full| contents(full, verdict))? {
+            if let Some(above) = open.last_mut() {
+                above.close();
+            }
             open.push(Open {
                 path,
                 matched: std::mem::take(&mut own),
@@ -103,7 +119,7 @@ impl<'a> Root<'a> {
 }
 
 /// The names in a folder; `None` where there are none to be had and that is no fault.
-fn contents(full: &Path, verdict: Verdict) -> Result<Option<Vec<(OsString, bool)>>, ContextError> {
+fn contents(full: &Path, verdict: Verdict) -> Result<Option<Vec<Named>>, ContextError> {
     match entry::names(full) {
         Ok(names) => Ok(Some(names)),
         Err(error) if vanished(&error) => Ok(None),
@@ -124,7 +140,7 @@ fn report_parents(
     found: &mut Found<'_>,
 ) -> Result<bool, ContextError> {
     for folder in open.iter_mut().filter(|folder| !folder.reported) {
-        if !report(root, &folder.path, found)? {
+        if !report(root, &folder.path, |full| fs::symlink_metadata(full), found)? {
             return Ok(false);
         }
         folder.reported = true;
@@ -133,12 +149,17 @@ fn report_parents(
 }
 
 /// Reports one entry. `false`: it is gone.
-fn report(root: &Root<'_>, path: &Path, found: &mut Found<'_>) -> Result<bool, ContextError> {
+fn report(
+    root: &Root<'_>,
+    path: &Path,
+    stat: impl Fn(&Path) -> io::Result<Metadata>,
+    found: &mut Found<'_>,
+) -> Result<bool, ContextError> {
     let Some(name) = path.to_str() else {
         return Err(ContextError::NotUtf8(path.display().to_string()));
     };
     let read = root.at(path, |full| {
-        let metadata = fs::symlink_metadata(full).map_err(|e| ContextError::read(full, e))?;
+        let metadata = stat(full).map_err(|e| ContextError::read(full, e))?;
         Ok((Entry::read(full, name.to_owned(), &metadata)?, metadata))
     });
     match read {
