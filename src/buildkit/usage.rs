@@ -1,8 +1,9 @@
-//! What a builder's records take. Asked for one effect: a record whose size is not known yet is held while it is measured
-//! (BuildKit `cache/manager.go`, `DiskUsage`), and a cache mount that is held when a step wants it is not waited for unless
-//! its `sharing` is `locked`: the step gets a new, empty one (`solver/llbsolver/mounts`, `getRefCacheDirNoCache`). The
-//! builder measures what is new by itself a second after a build, so a mount that was filled just now may not be there for
-//! the step that it was filled for. One that has been measured is never held again.
+//! What a builder's records take. Asked for one effect: a cache mount is held while it is measured (BuildKit
+//! `cache/manager.go`, `DiskUsage`), and one that is held when a step wants it is not waited for unless its `sharing` is
+//! `locked`: the step gets a new, empty one (`solver/llbsolver/mounts`, `getRefCacheDirNoCache`). The builder measures what
+//! it does not know by itself, a second after a build, so a mount that was filled just now may not be there for the step
+//! that it was filled for. What was measured is held for a moment only, until a step has had it again: two steps of one build
+//! that mount the same can still lose each other's.
 
 use std::time::Duration;
 
@@ -26,12 +27,14 @@ pub(crate) async fn measure_mounts(builder: &Builder, id: &str) {
     let _ = tokio::time::timeout(LIMIT, asked).await;
 }
 
-/// The mounts with this id (containerd `pkg/filters`). A record says its id in its description only; what else the pattern
-/// fits is measured, too.
+/// The mounts with this id and no other, as those would be held, too (containerd `pkg/filters`). A record has its id in its
+/// description only, behind the namespace and a slash, or as its target. Not by type: while a mount is measured, another
+/// record without a type stands for it.
 fn filter(id: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '.' };
-    let pattern: String = id.chars().map(plain).collect();
-    format!("type==exec.cachemount,description~=\"{pattern}\"")
+    let id: String = id.chars().map(plain).collect();
+    let id = format!("([^ ]*/)?{id}");
+    format!("description~=\"(?s)^cached mount (.* with id .{id}.|{id} from .*)$\"")
 }
 
 #[cfg(test)]
@@ -42,9 +45,9 @@ mod tests {
     fn an_id_is_a_pattern_without_an_end_of_its_own() {
         let shown = ["uv", "/root/.cache/pip", "../a,b+c=d"].map(filter);
         insta::assert_snapshot!(shown.join("\n"), @r#"
-        type==exec.cachemount,description~="uv"
-        type==exec.cachemount,description~=".root..cache.pip"
-        type==exec.cachemount,description~="...a.b.c.d"
+        description~="(?s)^cached mount (.* with id .([^ ]*/)?uv.|([^ ]*/)?uv from .*)$"
+        description~="(?s)^cached mount (.* with id .([^ ]*/)?.root..cache.pip.|([^ ]*/)?.root..cache.pip from .*)$"
+        description~="(?s)^cached mount (.* with id .([^ ]*/)?...a.b.c.d.|([^ ]*/)?...a.b.c.d from .*)$"
         "#);
     }
 }

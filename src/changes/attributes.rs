@@ -11,17 +11,30 @@ use super::git::run;
 pub(super) const FILE: &str = ".gitattributes";
 
 /// Whether attributes may come from the root of the checkout or from outside its tree: the repository's file (`info`), the
-/// user's, the system's. `attr.tree` is the caller's to look at. A git that cannot tell (before 2.42) may have some.
+/// user's, the system's, a commit that the environment names. `attr.tree` is the caller's to look at. In doubt there may be
+/// some: of a git that cannot tell (before 2.42), or where the name of a file does not come through whole.
 pub(super) fn outside(root: &Path, info: &Path) -> bool {
     let is_there = |path: &Path| std::fs::symlink_metadata(path).is_ok();
     let shared = |variable| match run(root, "var", &[variable]) {
-        Ok(paths) => paths.lines().any(|path| is_there(&root.join(path))),
+        Ok(path) => {
+            let path = path.strip_suffix('\n').unwrap_or(&path);
+            path.contains(['\n', '\r', char::REPLACEMENT_CHARACTER]) || is_there(&root.join(path))
+        }
         Err(_) => true,
     };
     is_there(&root.join(FILE))
         || is_there(info)
+        || of_the_environment()
         || shared("GIT_ATTR_GLOBAL")
         || shared("GIT_ATTR_SYSTEM")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "git, which inherits it, is asked the same"
+)]
+fn of_the_environment() -> bool {
+    std::env::var_os("GIT_ATTR_SOURCE").is_some()
 }
 
 /// Whether one of the folders of these paths has such a file on disk. Files of one folder are beside each other.

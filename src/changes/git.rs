@@ -250,10 +250,9 @@ fn git_with(folder: &Path, options: &[&str], command: &str) -> Command {
     git
 }
 
-/// Variables that say which repository git works on, or how it reads paths and attributes: a hook or an alias may have set
-/// them for another one.
-const FOREIGN: [&str; 10] = [
-    "GIT_ATTR_SOURCE",
+/// Variables that say which repository git works on, or how it reads paths: a hook or an alias may have set them for
+/// another one.
+const FOREIGN: [&str; 9] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",

@@ -186,7 +186,8 @@ impl Named {
     /// Without following links. `full`: the whole path.
     pub(super) fn metadata(&self, full: &Path) -> io::Result<Metadata> {
         match &self.open {
-            Some(entry) => entry.metadata(),
+            // Another folder may have come to its place meanwhile.
+            Some(entry) => entry.metadata().or_else(|_| fs::symlink_metadata(full)),
             None => fs::symlink_metadata(full),
         }
     }

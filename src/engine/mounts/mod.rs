@@ -182,7 +182,6 @@ async fn fill(
     let work = fill_from(&kept, carried, planned, shared, cancel);
     let why = match tokio::time::timeout(FILL_LIMIT, work).await {
         Ok((Some(Said::Full { size, seconds }), Ok(()))) => {
-            measure_mounts(&shared.builder, &carried.mount.id).await;
             let copying = seconds.unwrap_or_default();
             let seconds = started.elapsed().as_secs_f64();
             let filled = EventKind::MountFilled {
@@ -234,9 +233,21 @@ async fn fill_from(
             bucket::filling(version, note, mount, base, platform, shared).await
         }
     };
-    match build {
-        Ok(build) => run(build, planned, shared, cancel).await,
-        Err(why) => (None, Err(why)),
+    let build = match build {
+        Ok(build) => build,
+        Err(why) => return (None, Err(why)),
+    };
+    let ended = run(build, planned, shared, cancel).await;
+    // A step that found something in it has had it, too.
+    have_measured(mount, shared, cancel).await;
+    ended
+}
+
+/// Has the builder measure a mount, so that the next step finds it.
+async fn have_measured(mount: &CacheMount, shared: &Shared, cancel: &CancellationToken) {
+    tokio::select! {
+        () = measure_mounts(&shared.builder, &mount.id) => {}
+        () = cancel.cancelled() => {}
     }
 }
 
@@ -333,7 +344,7 @@ async fn keep_in(
     cancel: &CancellationToken,
 ) -> (Option<Said>, Result<(), String>) {
     let (mount, base) = (&one.mount, &one.base);
-    measure_mounts(&shared.builder, &mount.id).await;
+    have_measured(mount, shared, cancel).await;
     let known = one.filled.as_ref().map_or("", |filled| &filled.size);
     let version = match place {
         Place::Registry(image) => {
