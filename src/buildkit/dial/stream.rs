@@ -91,6 +91,9 @@ struct Piped {
     output: ChildStdout,
     /// What it says on stderr, once it has ended: why there is no connection.
     said: JoinHandle<String>,
+    /// The same, once it is known: whoever reads and whoever writes are both told.
+    last: Option<String>,
+    /// It has answered.
     heard: bool,
     _child: Child,
 }
@@ -130,6 +133,7 @@ impl Piped {
             input,
             output,
             said,
+            last: None,
             heard: false,
             _child: child,
         })
@@ -137,12 +141,16 @@ impl Piped {
 }
 
 impl Piped {
-    /// Why a program that ended without an answer did so. To be asked once it has ended, and once only.
+    /// Why a program that ended without an answer did so. To be asked once it has ended.
     fn last_words(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let said = ready!(Pin::new(&mut self.said).poll(cx)).unwrap_or_default();
-        self.heard = true;
-        let last = said.lines().last().unwrap_or("it ended without a word");
-        Poll::Ready(io::Error::other(last.to_owned()))
+        let last = if let Some(last) = &self.last {
+            last.clone()
+        } else {
+            let said = ready!(Pin::new(&mut self.said).poll(cx)).unwrap_or_default();
+            let last = said.lines().last().unwrap_or("it ended without a word");
+            self.last.insert(last.to_owned()).clone()
+        };
+        Poll::Ready(io::Error::other(last))
     }
 }
 
@@ -184,5 +192,26 @@ impl AsyncWrite for Piped {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.input).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt as _;
+
+    #[tokio::test]
+    async fn who_reads_and_who_writes_are_both_told_why_a_program_ended() {
+        let script = "exec <&-; echo no way >&2; exit 255";
+        let words = ["sh", "-c", script].map(str::to_owned);
+        let mut stream = Piped::start(&words).unwrap();
+        for _ in 0..2 {
+            let read = stream.read(&mut [0; 8]).await.unwrap_err();
+            let written = stream.write_all(b"hello").await.unwrap_err();
+            assert_eq!(
+                (read.to_string(), written.to_string()),
+                ("no way".into(), "no way".into())
+            );
+        }
     }
 }
