@@ -2,8 +2,9 @@
 //! `cache/manager.go`, `DiskUsage`), and one that is held when a step wants it is not waited for unless its `sharing` is
 //! `locked`: the step gets a new, empty one (`solver/llbsolver/mounts`, `getRefCacheDirNoCache`). The builder measures what
 //! it does not know by itself, a second after a build, so a mount that was filled just now may not be there for the step
-//! that it was filled for. What was measured is held for a moment only, until a step has had it again: two steps of one build
-//! that mount the same can still lose each other's.
+//! that it was filled for. What was measured is held for a moment only, until a step has had it again: rarely, a step still
+//! comes in that moment, and two steps of one build that mount the same can lose each other's. It costs their time alone: a
+//! version with something in it is never replaced by an empty one.
 
 use std::time::Duration;
 

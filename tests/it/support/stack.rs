@@ -162,11 +162,14 @@ impl SecondEngine {
         self.process = Self::run(self.folder.path(), |dockerd| Self::alone(&dockerd));
     }
 
+    /// Without the builder's housekeeping: it looks at all caches a second after the start, and a step that wants a cache
+    /// mount in that moment gets another, empty one (see `buildkit/usage.rs`).
     fn start(containerd_store: bool, place: impl FnOnce(Command) -> Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = format!(
             "{{\"features\": {{\"containerd-snapshotter\": {containerd_store}}}, \"bridge\": \"none\", \
-             \"iptables\": false, \"ip6tables\": false, \"ip-forward\": false}}"
+             \"iptables\": false, \"ip6tables\": false, \"ip-forward\": false, \
+             \"builder\": {{\"gc\": {{\"enabled\": false}}}}}}"
         );
         std::fs::write(folder.path().join("daemon.json"), config).unwrap();
         let process = Self::run(folder.path(), place);
